@@ -1,0 +1,41 @@
+"""What one direction of one link does to packets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from testbed.units import Delay, Queue, Rate, Share, queue
+
+
+class Shape(BaseModel):
+    """The one-way treatment of packets that leave one end of a link.
+
+    Order of effects, the same in every back end: loss, duplication, corruption, then the queue of ``queue`` packets
+    or bytes (drop-tail) that drains at ``rate``, then ``delay`` plus ``jitter``. A round trip crosses two shapes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    delay: Delay = Field(0.0, description="One-way propagation delay, added after the queue.")
+    jitter: Delay = Field(0.0, description="Spread of the delay: standard deviation, or half width when uniform.")
+    distribution: Literal["normal", "uniform", "pareto"] = Field("normal", description="Distribution of the jitter.")
+    loss: Share = Field(0.0, description="Share of packets dropped at random, independently.")
+    duplicate: Share = Field(0.0, description="Share of packets delivered twice.")
+    reorder: Share = Field(0.0, description="Share of packets that skip the delay and so overtake others.")
+    corrupt: Share = Field(0.0, description="Share of packets in which one random bit is flipped.")
+    rate: Rate | None = Field(None, description="Bits per second on the wire, Ethernet headers included; none: unlimited.")
+    queue: Annotated[Queue, BeforeValidator(queue), PlainSerializer(str)] = Field(
+        Queue(packets=1000), description="What may wait for the rate before packets are dropped (drop-tail)."
+    )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether packets pass untouched, so that no shaper is needed."""
+        return not self.touches_packets and self.rate is None
+
+    @property
+    def touches_packets(self) -> bool:
+        """Whether more than a rate and a queue is asked for (delay, jitter, loss, duplication, reordering, corruption)."""
+        return any((self.delay, self.jitter, self.loss, self.duplicate, self.reorder, self.corrupt))
