@@ -1,0 +1,250 @@
+"""The roles API: one code base for a system under test, in emulation and in the deterministic twin.
+
+A **System** bundles the **Role**s of one system under test, the **Wire** that carries its messages, and how a client
+invokes a function. Role logic is asyncio code that reaches the world through an **Environment** only: no socket, no
+clock, no ``random``.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from testbed.tables import Row, Table
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+Duty = Literal["control", "gateway", "worker", "client"]
+Status = Literal["ok", "error", "rejected", "timeout", "dropped", "lost", "unsent"]
+
+
+class CallFailed(Exception):  # noqa: N818 - named after what happened
+    """A call got no answer from the application: ``kind`` is ``unreachable``, ``timeout`` or ``protocol``.
+
+    An answer that reports an application error is a reply like any other and never raises this.
+    """
+
+    def __init__(self, kind: Literal["unreachable", "timeout", "protocol"], detail: str) -> None:
+        self.kind = kind
+        super().__init__(f"{kind}: {detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request, Reply]):
+    """A remote procedure: its name on the wire, its message types, and whether the reply is a stream of messages."""
+
+    name: str
+    request: type[Request]
+    reply: type[Reply]
+    streams: bool = False
+
+
+Handler = Callable[[Any], Awaitable[Any]]
+StreamHandler = Callable[[Any], AsyncIterator[Any]]
+Service = Mapping[Method[Any, Any], Handler | StreamHandler]
+
+
+class Wire(Protocol):
+    """How one system's messages travel in the live world; the codec half also gives the twin their true size.
+
+    A fresh instance serves one agent; ``close`` ends its servers and connections.
+    """
+
+    def encode(self, message: Any) -> bytes: ...
+
+    def decode(self, kind: type[Any], data: bytes) -> Any: ...
+
+    async def serve(self, host: str, port: int, service: Service) -> None:
+        """Listen on this address only; raises OSError if it is taken."""
+
+    async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float) -> Reply:
+        """Call ``host:port`` (IPv6 in brackets); raises CallFailed."""
+
+    def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
+        """Subscribe to a streaming method; raises CallFailed when the stream breaks."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionResult:
+    """What running a real function gave: its output, or the kind of failure and a message for a person.
+
+    ``init_s`` is the time to start a worker (0 when it was warm), ``exec_s`` the time inside the function.
+    """
+
+    output: str
+    error: Literal["", "exception", "timeout", "memory", "crash"] = ""
+    detail: str = ""
+    init_s: float = 0.0
+    exec_s: float = 0.0
+
+
+class Environment(Protocol):
+    """The world as a role sees it. ``now`` is seconds on the run's reference clock."""
+
+    node: str
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def rng(self, name: str) -> random.Random:
+        """The random stream ``name`` of this node and role; the same object at each call."""
+
+    async def serve(self, port: int, service: Service) -> None:
+        """Answer these methods on ``port`` of this node's own address; ready when it returns."""
+
+    async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float = 10.0) -> Reply:
+        """Call a method at ``host:port``; raises CallFailed when no answer came within ``timeout`` seconds."""
+
+    def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
+        """The messages of a streaming method; raises CallFailed when it breaks."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` beside the role; an error in it ends the agent with that error."""
+
+    async def run_function(self, name: str, payload: str) -> FunctionResult:
+        """Run a real function of the experiment in its own limited worker; never raises for what the function does."""
+
+    def emit(self, table: str, row: Row) -> None:
+        """Append a row to one of the system's tables; missing columns stay empty, unknown ones are an error."""
+
+
+class Function(BaseModel):
+    """A function as an experiment defines it: real code (``code``) or a modelled one (``service`` or ``operations``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    code: str | None = None  # absolute path of a Python file that defines code(ctx, payload)
+    service_s: float | None = None  # modelled: seconds on an otherwise idle core
+    operations_per_byte: float = 0.0  # modelled: operations for each byte of input
+    operations: float = 0.0  # modelled: operations whatever the input
+    memory_bytes: int = 128_000_000
+    time_limit_s: float = 60.0
+    concurrency: int = 1  # invocations of it that one worker node runs at a time
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that one agent knows of the experiment: where it is, who else is where, what the functions are.
+
+    ``addresses`` gives each node's address, ``places`` the nodes of each role of the system in the order of the
+    experiment, ``hops`` the number of links from this node to each other, ``files`` a host folder for the agent's files.
+    """
+
+    node: str
+    role: str
+    seed: int
+    addresses: Mapping[str, str]
+    places: Mapping[str, tuple[str, ...]]
+    functions: Mapping[str, Function]
+    hops: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """This node's own address."""
+        return self.addresses[self.node]
+
+    def nearest(self, role: str) -> str | None:
+        """The node of ``role`` with the fewest links from here (ties: first in the experiment), or None if nobody has it."""
+        nodes = self.places.get(role, ())
+        return min(nodes, key=lambda node: self.hops.get(node, 0), default=None)
+
+    def endpoint(self, node: str, port: int) -> str:
+        """``address:port`` of a node, with an IPv6 address in brackets."""
+        address = self.addresses[node]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Parameters(BaseModel):
+    """The base of a role's typed parameters. Field aliases are the option names of the original system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Role(ABC):
+    """One component of a system under test, as it runs on one node.
+
+    ``start`` returns when the role serves and is ready for traffic; the agent then lives until it is stopped, when
+    ``stop`` may say good-bye to others. ``templates`` names Jinja2 files in the system's folder ``templates/`` that are
+    rendered with ``site`` and ``parameters`` and put into the agent's folder under their name without ``.j2``.
+    """
+
+    parameters_model: ClassVar[type[Parameters]] = Parameters
+    templates: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, site: Site, parameters: Any) -> None:
+        self.site = site
+        self.parameters = parameters
+
+    @abstractmethod
+    async def start(self, env: Environment) -> None: ...
+
+    async def stop(self, env: Environment) -> None:  # noqa: B027 - optional
+        """Say good-bye; called once on an orderly stop, with two seconds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One scheduled invocation. ``t_scheduled`` is seconds after the start of the workload."""
+
+    invocation_id: int
+    t_scheduled: float
+    client: str
+    function: str
+    payload: str
+    session: str = ""
+    phase: Literal["warmup", "measure", "cooldown"] = "measure"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a system's client saw of one invocation; None where the system does not tell."""
+
+    status: Status
+    error: str = ""
+    node: str = ""
+    hops: int | None = None
+    init_s: float | None = None
+    queue_s: float | None = None
+    exec_s: float | None = None
+    cold: bool | None = None
+    load: float | None = None
+    response_bytes: int | None = None
+    retries: int = 0
+    output: str = ""
+
+
+class Client(Role):
+    """The role that fires the workload; its logic is the framework's, ``invoke`` is the system's."""
+
+    async def start(self, env: Environment) -> None:
+        """Prepare connections; the workload begins later, when all agents are ready."""
+
+    @abstractmethod
+    async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
+        """Carry out one invocation. Any failure is an Outcome; nothing is raised for what the network does."""
+
+
+class System(ABC):
+    """A system under test. The module ``roles/<name>/system.py`` has one instance, called ``SYSTEM``.
+
+    ``duties`` translates the neutral words of an experiment (control, gateway, worker, client) to this system's roles,
+    so that an experiment changes its system by changing one word.
+    """
+
+    name: ClassVar[str]
+    roles: ClassVar[Mapping[str, type[Role]]]
+    duties: ClassVar[Mapping[Duty, str]]
+    tables: ClassVar[tuple[Table, ...]] = ()
+
+    @abstractmethod
+    def wire(self) -> Wire: ...

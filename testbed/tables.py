@@ -1,0 +1,37 @@
+"""Tables as data: a column has a name, a kind, a unit and a meaning; a table is a named tuple of columns.
+
+The framework's own tables stand in ``testbed/collect/schema.py``; a system under test declares its own beside its roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Cell = str | int | float | bool | None
+Row = Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: ``unit`` is ``s``, ``bytes``, ``1/s``, ``share``, ``count`` or empty; an empty cell means not applicable."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "truth"]
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A dataset of a run, stored as ``<name>.csv`` with a header line."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The column names in file order."""
+        return tuple(column.name for column in self.columns)
