@@ -83,7 +83,8 @@ class CommandFailed(TestbedError):
     def __init__(self, host: str, argv: Sequence[str], status: int, output: str) -> None:
         self.host, self.argv, self.status = host, tuple(argv), status
         tail = "\n".join("    " + line for line in output.strip().splitlines()[-10:]) or "    (no output)"
-        super().__init__(f"On host {host}, the command {' '.join(argv)!r} exited with status {status}. It said last:\n{tail}")
+        command = " ".join(argv)
+        super().__init__(f"On host {host}, the command {command!r} exited with status {status}. It said last:\n{tail}")
 
 
 class AgentFailed(TestbedError):

@@ -17,12 +17,12 @@ def home() -> Path:
 
 
 def open_home() -> None:
-    """Make ``import roles.…`` and ``import analysis.…`` find the folders of :func:`home`; call it as often as you like."""
+    """Make ``import roles.…`` and ``import analysis.…`` find the folders of :func:`home`; repeat at will."""
     if str(home()) not in sys.path:
         sys.path.insert(0, str(home()))
 
 
 def find(name: Path) -> Path:
-    """``name`` as given if it exists, else the file of that name that came with the program, else ``name`` unchanged."""
+    """``name`` if it exists, else the file of that name that came with the program, else ``name`` unchanged."""
     bundled = home() / name
     return bundled if not name.exists() and not name.is_absolute() and bundled.exists() else name

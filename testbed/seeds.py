@@ -10,6 +10,6 @@ import random
 
 
 def stream(seed: int, *name: str) -> random.Random:
-    """The random stream called ``name`` of the run that has this ``seed``; equal arguments give equal draws everywhere."""
+    """The random stream ``name`` of the run with this ``seed``; equal arguments give equal draws everywhere."""
     digest = hashlib.sha256("\x00".join((str(seed), *name)).encode()).digest()
     return random.Random(int.from_bytes(digest[:16], "big"))

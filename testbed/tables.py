@@ -1,6 +1,6 @@
 """Tables as data: a column has a name, a kind, a unit and a meaning; a table is a named tuple of columns.
 
-The framework's own tables stand in ``testbed/collect/schema.py``; a system under test declares its own beside its roles.
+The framework's own tables stand in ``testbed/collect/schema.py``; a system declares its own beside its roles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Row = Mapping[str, Cell]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: ``unit`` is ``s``, ``bytes``, ``1/s``, ``share``, ``count`` or empty; an empty cell means not applicable."""
+    """One column. ``unit`` is ``s``, ``bytes``, ``1/s``, ``share``, ``count`` or empty; empty cells: not applicable."""
 
     name: str
     kind: Literal["text", "integer", "number", "truth"]

@@ -23,9 +23,9 @@ class Reshape(_Event):
     """Change the shape of a link, in both directions or in one."""
 
     do: Literal["shape"] = Field(description="Change what a link does to packets.")
-    link: str = Field(description="Name of the link, as `testbed show` and the figures print it: `a-b`.")
+    link: str = Field(description="Name of the link, as the figures print it: `a-b`.")
     leaving: str | None = Field(None, description="Only what leaves this node over the link; else both directions.")
-    change: dict[str, Any] = Field(description="Keys of a link shape with their new values; keys not named keep theirs.")
+    change: dict[str, Any] = Field(description="Keys of a link shape with new values; the rest stay.")
 
 
 class Cut(_Event):
@@ -54,6 +54,6 @@ Event = Annotated[Reshape | Cut | Mend | Kill, Field(discriminator="do")]
 
 
 def reshaped(old: Shape, change: dict[str, Any]) -> Shape:
-    """``old`` with the keys of ``change`` (as written in a file) in place of its own; raises pydantic.ValidationError."""
+    """``old`` with the keys of ``change``, written as in a file; raises pydantic.ValidationError."""
     kept = {name: value for name, value in old.model_dump().items() if name not in change and value is not None}
     return Shape.model_validate(kept | change)

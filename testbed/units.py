@@ -23,8 +23,9 @@ RATES = {"bit": 1.0, "kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
 SHARES = {"%": 0.01}
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 FREQUENCIES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
-_ALSO = {"bps": "bit", "kbps": "kbit", "mbps": "Mbit", "gbps": "Gbit", "mbit/s": "Mbit", "gbit/s": "Gbit", "kbit/s": "kbit",
-         "sec": "s", "seconds": "s", "msec": "ms", "milliseconds": "ms", "usec": "us", "minutes": "min", "hz": "/s",
+_ALSO = {"bps": "bit", "kbps": "kbit", "mbps": "Mbit", "gbps": "Gbit",
+         "mbit/s": "Mbit", "gbit/s": "Gbit", "kbit/s": "kbit", "sec": "s", "seconds": "s", "msec": "ms",
+         "milliseconds": "ms", "usec": "us", "minutes": "min", "hz": "/s",
          "kb": "kB", "mb": "MB", "gb": "GB", "kib": "KiB", "mib": "MiB", "gib": "GiB", "percent": "%"}
 
 
@@ -113,9 +114,18 @@ def queue(value: object) -> Queue:
 
 def write(amount: float, units: Mapping[str, float]) -> str:
     """``amount`` (in base units) as text that :func:`parse` reads back, in the largest unit that leaves at least 1."""
+    if amount == 0:
+        return "0"
     fitting = [name for name, factor in units.items() if abs(amount) >= factor and name != "µs"]
     name = max(fitting, key=lambda each: units[each]) if fitting else min(units, key=lambda each: units[each])
     return f"{amount / units[name]:.12g}{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Marks a field's type with what it measures; the generated reference prints it."""
+
+    name: str
 
 
 def _kept(read: Callable[[object], Any]) -> BeforeValidator:
@@ -123,8 +133,9 @@ def _kept(read: Callable[[object], Any]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-Delay = Annotated[float, _kept(delay), PlainSerializer(lambda v: write(v, DELAYS)), {"unit": "time"}]
-Rate = Annotated[float, _kept(rate), PlainSerializer(lambda v: write(v, RATES)), {"unit": "rate"}]
-Share = Annotated[float, _kept(share), PlainSerializer(lambda v: write(v, SHARES)), {"unit": "share"}]
-Size = Annotated[int, _kept(size), PlainSerializer(lambda v: write(v, SIZES)), {"unit": "size"}]
-Frequency = Annotated[float, _kept(frequency), PlainSerializer(lambda v: write(v, FREQUENCIES)), {"unit": "frequency"}]
+Delay = Annotated[float, _kept(delay), PlainSerializer(lambda v: write(v, DELAYS)), Unit("time")]
+Rate = Annotated[float, _kept(rate), PlainSerializer(lambda v: write(v, RATES)), Unit("rate")]
+Share = Annotated[float, _kept(share), PlainSerializer(lambda v: write(v, SHARES)), Unit("share")]
+Size = Annotated[int, _kept(size), PlainSerializer(lambda v: write(v, SIZES)), Unit("size")]
+QueueLimit = Annotated[Queue, _kept(queue), PlainSerializer(str), Unit("queue")]
+Frequency = Annotated[float, _kept(frequency), PlainSerializer(lambda v: write(v, FREQUENCIES)), Unit("frequency")]

@@ -24,7 +24,7 @@ Duty = Literal["control", "gateway", "worker", "client"]
 Status = Literal["ok", "error", "rejected", "timeout", "dropped", "lost", "unsent"]
 
 
-class CallFailed(Exception):  # noqa: N818 - named after what happened
+class CallFailed(Exception):
     """A call got no answer from the application: ``kind`` is ``unreachable``, ``timeout`` or ``protocol``.
 
     An answer that reports an application error is a reply like any other and never raises this.
@@ -101,7 +101,9 @@ class Environment(Protocol):
     async def serve(self, port: int, service: Service) -> None:
         """Answer these methods on ``port`` of this node's own address; ready when it returns."""
 
-    async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float = 10.0) -> Reply:
+    async def call(
+        self, address: str, method: Method[Request, Reply], message: Request, timeout: float = 10.0
+    ) -> Reply:
         """Call a method at ``host:port``; raises CallFailed when no answer came within ``timeout`` seconds."""
 
     def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
@@ -111,14 +113,14 @@ class Environment(Protocol):
         """Run ``coroutine`` beside the role; an error in it ends the agent with that error."""
 
     async def run_function(self, name: str, payload: str) -> FunctionResult:
-        """Run a real function of the experiment in its own limited worker; never raises for what the function does."""
+        """Run a real function in its own limited worker; never raises for what the function does."""
 
     def emit(self, table: str, row: Row) -> None:
-        """Append a row to one of the system's tables; missing columns stay empty, unknown ones are an error."""
+        """Append a row to one of the system's tables; missing columns stay empty, unknown ones raise."""
 
 
 class Function(BaseModel):
-    """A function as an experiment defines it: real code (``code``) or a modelled one (``service`` or ``operations``)."""
+    """A function as an experiment defines it: real code, or a modelled one (``service_s`` or ``operations``)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,7 +139,7 @@ class Site:
     """All that one agent knows of the experiment: where it is, who else is where, what the functions are.
 
     ``addresses`` gives each node's address, ``places`` the nodes of each role of the system in the order of the
-    experiment, ``hops`` the number of links from this node to each other, ``files`` a host folder for the agent's files.
+    experiment, ``hops`` the number of links from this node to each other.
     """
 
     node: str
@@ -154,7 +156,7 @@ class Site:
         return self.addresses[self.node]
 
     def nearest(self, role: str) -> str | None:
-        """The node of ``role`` with the fewest links from here (ties: first in the experiment), or None if nobody has it."""
+        """The node of ``role`` with the fewest links from here (ties: first in the file), or None if nobody has it."""
         nodes = self.places.get(role, ())
         return min(nodes, key=lambda node: self.hops.get(node, 0), default=None)
 

@@ -83,7 +83,7 @@ class Network(Protocol):
         """How late shaped packets left since the last call; None where only the kernel shapes."""
 
     def now(self) -> float:
-        """Seconds on the run's one reference clock (CLOCK_MONOTONIC of the driving machine; virtual time in the twin)."""
+        """Seconds on the run's one reference clock: CLOCK_MONOTONIC of the driving machine, virtual in the twin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Capabilities:
 
 
 class Substrate(Protocol):
-    """One way to bring topologies to life. A substrate is a module ``testbed/substrate/<name>.py`` with one such class."""
+    """One way to bring topologies to life: one such class in a module ``testbed/substrate/<name>.py``."""
 
     name: str
 

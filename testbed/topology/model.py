@@ -107,7 +107,7 @@ class Topology:
         raise KeyError(f"{node} has no IPv{family} address")
 
     def path(self, start: str, goal: str) -> tuple[End, ...]:
-        """The ends that a packet from ``start`` to ``goal`` leaves through, in order, as the routes and switches have it."""
+        """The ends that a packet from ``start`` to ``goal`` leaves through, in order."""
         from testbed.topology.route import walk  # the one place that knows how a packet travels
 
         return walk(self, start, goal)
@@ -119,9 +119,13 @@ class Topology:
 
     @cached_property
     def digest(self) -> str:
-        """Sixteen hex digits that change when anything that matters in the network changes (the file's layout does not)."""
-        nodes = [(n.name, n.kind, n.tags, [(str(r.destination), r.gateway, r.interface) for r in n.routes]) for n in
-                 self.nodes.values()]
-        links = [(k.name, k.mtu, [(e.node, e.name, e.mac, str(e.ipv4), str(e.ipv6), e.shape.model_dump()) for e in k.ends])
-                 for k in self.links.values()]
+        """Sixteen hex digits that change with anything that matters in the network, not with the file's layout."""
+        nodes = [
+            (n.name, n.kind, n.tags, [(str(r.destination), r.gateway, r.interface) for r in n.routes])
+            for n in self.nodes.values()
+        ]
+        links = [
+            (k.name, k.mtu, [(e.node, e.name, e.mac, str(e.ipv4), str(e.ipv6), e.shape.model_dump()) for e in k.ends])
+            for k in self.links.values()
+        ]
         return hashlib.sha256(json.dumps([self.name, nodes, links], sort_keys=True).encode()).hexdigest()[:16]

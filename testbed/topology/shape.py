@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.units import Delay, Queue, Rate, Share, queue
+from testbed.units import Delay, Queue, QueueLimit, Rate, Share
 
 
 class Shape(BaseModel):
@@ -25,8 +25,8 @@ class Shape(BaseModel):
     duplicate: Share = Field(0.0, description="Share of packets delivered twice.")
     reorder: Share = Field(0.0, description="Share of packets that skip the delay and so overtake others.")
     corrupt: Share = Field(0.0, description="Share of packets in which one random bit is flipped.")
-    rate: Rate | None = Field(None, description="Bits per second on the wire, Ethernet headers included; none: unlimited.")
-    queue: Annotated[Queue, BeforeValidator(queue), PlainSerializer(str)] = Field(
+    rate: Rate | None = Field(None, description="Bits per second, Ethernet headers included; none: unlimited.")
+    queue: QueueLimit = Field(
         Queue(packets=1000), description="What may wait for the rate before packets are dropped (drop-tail)."
     )
 
@@ -37,5 +37,5 @@ class Shape(BaseModel):
 
     @property
     def touches_packets(self) -> bool:
-        """Whether more than a rate and a queue is asked for (delay, jitter, loss, duplication, reordering, corruption)."""
+        """Whether anything besides a rate and a queue is asked for."""
         return any((self.delay, self.jitter, self.loss, self.duplicate, self.reorder, self.corrupt))

@@ -1,0 +1,126 @@
+"""The framework's datasets: this file drives the CSV headers, the types on reading and the documentation.
+
+Times (``t_…``) are seconds after the start of the workload on the run's one reference clock; durations end in ``_s``,
+sizes in ``_bytes``. An empty cell means not applicable or not known.
+"""
+
+from __future__ import annotations
+
+from testbed.tables import Column, Table
+
+INVOCATIONS = Table(
+    "invocations",
+    "One row for every scheduled invocation, also those that failed, timed out, were refused or were never sent.",
+    (
+        Column("run_id", "text", "", "The run's name: the name of its folder."),
+        Column("verdict", "text", "", "valid, suspect or invalid: whether the run can be trusted."),
+        Column("substrate", "text", "", "What carried the network: netns, mininet, machines, twin."),
+        Column("system", "text", "", "The system under test."),
+        Column("seed", "integer", "", "The run's seed."),
+        Column("phase", "text", "", "warmup, measure or cooldown; figures show measure only."),
+        Column("invocation_id", "integer", "", "Counts from 0 in order of the schedule."),
+        Column("session", "text", "", "The session that the invocation belongs to."),
+        Column("client", "text", "", "The node that invoked."),
+        Column("function", "text", "", "The function invoked."),
+        Column("t_scheduled", "number", "s", "When the workload asked for it."),
+        Column("t_sent", "number", "s", "When the client began to send it."),
+        Column("t_done", "number", "s", "When the client had the answer, or gave up."),
+        Column("send_delay_s", "number", "s", "t_sent - t_scheduled: how late the generator was."),
+        Column("in_flight", "integer", "count", "Invocations of this client under way when it was sent."),
+        Column("status", "text", "", "ok, error, rejected, timeout, dropped (in-flight limit), unsent or lost."),
+        Column("error", "text", "", "What went wrong, in the words of whoever noticed."),
+        Column("response_time_s", "number", "s", "t_done - t_scheduled: what a user waits."),
+        Column("service_latency_s", "number", "s", "t_done - t_sent."),
+        Column("network_s", "number", "s", "service_latency_s less the times on the executing node."),
+        Column("init_s", "number", "s", "Time to start a worker or container (cold start)."),
+        Column("queue_s", "number", "s", "Time waiting for a worker on the executing node."),
+        Column("exec_s", "number", "s", "Time on the executing node, without init and queue where those are known."),
+        Column("node", "text", "", "The node that executed it."),
+        Column("hops", "integer", "count", "Agents that the request passed, the executing one included."),
+        Column("cold", "truth", "", "Whether it met a cold start."),
+        Column("load", "number", "share", "Utilisation of the executing node, as it told."),
+        Column("retries", "integer", "count", "Attempts after the first."),
+        Column("request_bytes", "integer", "bytes", "Size of the payload."),
+        Column("response_bytes", "integer", "bytes", "Size of the output."),
+    ),
+)
+
+EVENTS = Table(
+    "events",
+    "What was done to the system and what happened to it while the workload ran.",
+    (
+        Column("t_planned", "number", "s", "When the timeline asked for it; empty for what nobody planned."),
+        Column("t_actual", "number", "s", "When it was in force or was noticed."),
+        Column("kind", "text", "", "shape, cut, mend, kill, agent_exit, relay_exit, phase."),
+        Column("subject", "text", "", "The link, node or agent concerned."),
+        Column("detail", "text", "", "What exactly, for a person."),
+    ),
+)
+
+NODES = Table(
+    "nodes",
+    "CPU and memory of the agents of each host, sampled at a set period.",
+    (
+        Column("t", "number", "s", "When the sample was taken."),
+        Column("node", "text", "", "The host."),
+        Column("role", "text", "", "The agent's role."),
+        Column("cpu_s", "number", "s", "CPU time used since the agent's start, its children included."),
+        Column("memory_bytes", "integer", "bytes", "Resident memory, its children included."),
+        Column("processes", "integer", "count", "Processes of the agent."),
+    ),
+)
+
+LINKS = Table(
+    "links",
+    "Counters of each end of each link, sampled at a set period; they count what leaves `node` over `link`.",
+    (
+        Column("t", "number", "s", "When the sample was taken."),
+        Column("link", "text", "", "The link."),
+        Column("node", "text", "", "The node whose outgoing direction this is."),
+        Column("packets", "integer", "count", "Packets since the network came up."),
+        Column("size_bytes", "integer", "bytes", "Bytes since the network came up."),
+        Column("dropped_queue", "integer", "count", "Dropped by a full queue."),
+        Column("dropped_loss", "integer", "count", "Dropped because the topology asks for loss."),
+        Column("dropped_down", "integer", "count", "Met a link that was down."),
+    ),
+)
+
+FLOWS = Table(
+    "flows",
+    "Flows seen in the packet captures, one row for each capture, direction and five-tuple.",
+    (
+        Column("link", "text", "", "The link."),
+        Column("node", "text", "", "The node at whose end was captured."),
+        Column("protocol", "text", "", "tcp, udp, icmp or the IP protocol's number."),
+        Column("source", "text", "", "Source address."),
+        Column("source_port", "integer", "", "Source port."),
+        Column("destination", "text", "", "Destination address."),
+        Column("destination_port", "integer", "", "Destination port."),
+        Column("t_first", "number", "s", "First packet."),
+        Column("t_last", "number", "s", "Last packet."),
+        Column("packets", "integer", "count", "Packets."),
+        Column("size_bytes", "integer", "bytes", "Bytes on the wire, Ethernet headers included."),
+    ),
+)
+
+SUMMARY = Table(
+    "summary",
+    "One row for each function, and one for all (`*`), over the phase `measure`.",
+    (
+        Column("function", "text", "", "The function, or * for all."),
+        Column("scheduled", "integer", "count", "Invocations scheduled."),
+        Column("ok", "integer", "count", "Invocations answered well."),
+        Column("failed", "integer", "count", "All others."),
+        Column("throughput", "number", "1/s", "Good answers per second of the phase."),
+        Column("cold_share", "number", "share", "Share of good answers that met a cold start."),
+        Column("response_time_mean_s", "number", "s", "Mean of response_time_s of good answers."),
+        Column("response_time_p50_s", "number", "s", "Median."),
+        Column("response_time_p90_s", "number", "s", "90th percentile."),
+        Column("response_time_p95_s", "number", "s", "95th percentile."),
+        Column("response_time_p99_s", "number", "s", "99th percentile; empty with fewer than 1,000 rows."),
+        Column("service_latency_p50_s", "number", "s", "Median of service_latency_s."),
+        Column("service_latency_p90_s", "number", "s", "90th percentile of service_latency_s."),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (INVOCATIONS, EVENTS, NODES, LINKS, FLOWS, SUMMARY)

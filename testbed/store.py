@@ -1,0 +1,155 @@
+"""The record of a run: one folder, complete and readable at any moment.
+
+    runs/<run_id>/
+      run.json          inputs, versions, kernel features in force, seeds, phase, verdict (see RunRecord)
+      experiment.yaml   the exact inputs: the experiment with --set applied, and its topology
+      topology.yaml
+      <table>.csv       the datasets of testbed/collect/schema.py and of the system under test
+      hosts/<host>/<role>/   each agent's files: stdout, stderr, pid, exit, agent.json, ...
+      captures/         pcap files, where asked for
+      figures/  report.html
+
+``run.json`` is written first, replaced atomically at each change of state, and never missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from testbed.errors import RunNotFound
+from testbed.tables import Row, Table
+
+State = Literal["preparing", "running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a verdict: ``level`` is how bad, ``what`` was seen, with the figures behind it."""
+
+    level: Literal["suspect", "invalid"]
+    check: str
+    what: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the data of a run can be trusted; ``figures`` holds every measure, also the harmless ones."""
+
+    level: Literal["valid", "suspect", "invalid"]
+    reasons: tuple[Reason, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What ``run.json`` holds. Times of day are ISO 8601 with the offset; ``error`` is what ended a failed run."""
+
+    run_id: str
+    experiment: str
+    system: str
+    substrate: str
+    seed: int
+    state: State = "preparing"
+    error: str = ""
+    started: str = ""
+    ended: str = ""
+    duration_s: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    features: dict[str, str] = field(default_factory=dict)
+    mechanisms: dict[str, str] = field(default_factory=dict)
+    topology_digest: str = ""
+    topology: dict[str, Any] = field(default_factory=dict)
+    calibration: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    verdict: dict[str, Any] | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """One run's folder, open for writing. Every method leaves the folder readable."""
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        self.folder, self.record = folder, record
+
+    @classmethod
+    def begin(cls, out: Path, record: RunRecord) -> Run:
+        """Make the folder ``out/<run_id>`` (the id gets a number if it is taken) and write the first ``run.json``."""
+        base, folder, count = record.run_id, out / record.run_id, 1
+        out.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                count += 1
+                record.run_id = f"{base}-{count}"
+                folder = out / record.run_id
+        run = cls(folder, record)
+        run.save()
+        return run
+
+    def save(self) -> None:
+        """Write ``run.json`` in one step: a reader sees the old one or the new one."""
+        write_atomically(self.folder / "run.json", json.dumps(asdict(self.record), indent=2) + "\n")
+
+    def rows(self, table: Table, rows: Iterable[Row]) -> None:
+        """Write a whole table. Unknown columns raise ValueError; missing ones stay empty."""
+        path = self.folder / f"{table.name}.csv"
+        temporary = path.with_suffix(".part")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, table.header, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        temporary.replace(path)
+
+    def finish(self, state: State, error: str = "") -> None:
+        """Write how the run ended."""
+        self.record.state, self.record.error, self.record.ended = state, error, time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self.save()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` so that no reader ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of the run in ``folder``; raises RunNotFound with what is wrong."""
+    try:
+        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return RunRecord(**data)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunNotFound(f"{folder} is not a run's folder: {error}. `testbed runs` lists the runs.") from error
+
+
+def find(name: str, out: Path) -> Path:
+    """The folder of the run called ``name`` (a path, a run id, a unique beginning of one, or ``last``)."""
+    if (Path(name) / "run.json").is_file():
+        return Path(name)
+    known = sorted(folder.parent for folder in out.glob("*/run.json"))
+    if name == "last" and known:
+        return max(known, key=lambda folder: (folder / "run.json").stat().st_mtime)
+    exact = [folder for folder in known if folder.name == name]
+    fitting = exact or [folder for folder in known if folder.name.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise RunNotFound(f"{name!r} fits {len(fitting)} runs in {out}: {', '.join(each.name for each in fitting)}.")
+    raise RunNotFound(f"No run {name!r} in {out}. `testbed runs` lists what is there; --out names another folder.")
