@@ -42,6 +42,36 @@ class Lateness:
     max_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A network interface as a mechanism reaches it: descriptor of its network namespace, name and index there."""
+
+    netns: int
+    name: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One link as the network builder made it; every pair is in the order of the link's ends.
+
+    ``outer`` are the nodes' own interfaces (switch ports included); kernel mechanisms put their qdiscs there. ``inner``
+    are, on relayed links alone, their veth peers, up and with the MTU of the link, in a namespace where nothing else
+    reads them. The builder keeps the namespaces' descriptors open for as long as the shaper lives.
+    """
+
+    link: str
+    nodes: tuple[str, str]
+    outer: tuple[Port, Port]
+    inner: tuple[Port, Port] | None
+    shapes: tuple[Shape, Shape]
+    mtu: int = 1500
+
+    def side(self, node: str) -> int:
+        """0 or 1: which end of the link is at ``node``."""
+        return self.nodes.index(node)
+
+
 class Shaper(Protocol):
     """One running mechanism that serves a set of link ends."""
 
@@ -58,6 +88,9 @@ class Shaper(Protocol):
 
     def lateness(self) -> Lateness | None:
         """How late packets left since the last call, or None for a mechanism inside the kernel."""
+
+    def check(self) -> None:
+        """Raise ShapeNotInForce, with the reason, if the mechanism no longer runs."""
 
     def close(self) -> None:
         """End the mechanism; what it held goes with the arena."""
