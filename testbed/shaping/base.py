@@ -21,8 +21,9 @@ class Counters:
     """What passed one end of one link, in the direction that leaves the node, since the network came up.
 
     ``dropped_queue`` counts drop-tail losses at the queue, ``dropped_loss`` the random losses that were asked for,
-    ``dropped_down`` packets that met a link which was down. Kernel shapers that cannot tell them apart report all drops
-    as ``dropped_queue`` and the asked ones as 0.
+    ``dropped_down`` packets that met a link which was down, ``dropped_relay`` those that nobody asked to drop and that
+    an overloaded relay could not read in time. Kernel shapers that cannot tell them apart report all drops as
+    ``dropped_queue`` and the asked ones as 0.
     """
 
     packets: int = 0
@@ -30,6 +31,7 @@ class Counters:
     dropped_queue: int = 0
     dropped_loss: int = 0
     dropped_down: int = 0
+    dropped_relay: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,218 @@
+"""The user-space relay, seen from the driver: its processes are started, told, asked and watched here.
+
+Links are dealt out over the processes; both directions of a link stay in one. Messages are JSON lines over a socket
+pair, one answer each (see ``worker.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import testbed
+from testbed.errors import ShapeNotInForce
+from testbed.shaping import offload
+from testbed.shaping.base import Counters, Lateness, Mechanism, Port, Wire
+from testbed.shaping.queue import Treatment
+from testbed.shaping.worker import BUCKET_S, BUCKETS
+from testbed.topology.model import End
+from testbed.topology.shape import Shape
+
+_ANSWER_WITHIN_S = 20.0  # generous: only a relay that is stuck or stopped takes so long
+_LINKS_A_PROCESS = 8  # below that a further process costs more start-up than it saves
+
+
+class _Child:
+    """One worker process and the socket to it."""
+
+    def __init__(self, netns: Sequence[int]) -> None:
+        self._ours, theirs = socket.socketpair()
+        self._ours.settimeout(_ANSWER_WITHIN_S)
+        self._unread = b""
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        package_root = str(Path(testbed.__file__).parents[1])
+        with theirs:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-m", "testbed.shaping.worker"],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=sorted(set(netns)),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([package_root, os.environ.get("PYTHONPATH", "")])},
+                start_new_session=True,  # Ctrl-C is for the driver, which ends the relay in order
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, do: str, **arguments: object) -> None:
+        """Send an order; its answer is to be read with :meth:`answer`."""
+        try:
+            self._ours.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
+        except OSError as trouble:
+            raise self._gone(str(trouble)) from trouble
+
+    def answer(self) -> Any:
+        """The answer to the oldest order not yet answered."""
+        while b"\n" not in self._unread:
+            try:
+                data = self._ours.recv(1 << 20)
+            except OSError as trouble:
+                raise self._gone(f"no answer within {_ANSWER_WITHIN_S:g} s") from trouble
+            if not data:
+                raise self._gone("it ended")
+            self._unread += data
+        line, self._unread = self._unread.split(b"\n", 1)
+        return json.loads(line)
+
+    def ask(self, do: str, **arguments: object) -> Any:
+        """Send an order and wait for its answer."""
+        self.tell(do, **arguments)
+        return self.answer()
+
+    def check(self) -> None:
+        if self._process.poll() is not None:
+            raise self._gone("it ended")
+
+    def close(self) -> None:
+        """End the process: it leaves when its socket closes; one that does not is killed."""
+        self._ours.close()
+        try:
+            self._process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
+
+    def _gone(self, what: str) -> ShapeNotInForce:
+        try:
+            status = str(self._process.wait(0.5))
+        except subprocess.TimeoutExpired:
+            status = "none, it still runs"
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace").strip().splitlines()[-5:]
+        tail = "\n".join("    " + line for line in said) or "    (it wrote nothing)"
+        return ShapeNotInForce(
+            f"The relay process {self.pid}, which shapes links in user space, failed: {what} (exit status: {status}). "
+            f"Its links carry nothing now. It said last:\n{tail}"
+        )
+
+
+class Relay:
+    """Shapes links in user space: every part of a shape, without root and without a kernel module.
+
+    ``processes`` are at most one a core; None chooses by the number of links. ``priority`` says what the processes got
+    (``SCHED_FIFO 1``, ``nice -15`` or ``normal``), which decides how well they keep time on a loaded machine.
+    """
+
+    mechanism: Mechanism = "relay"
+
+    def __init__(self, wires: Sequence[Wire], seed: int, processes: int | None = None) -> None:
+        self._wires = {wire.link: wire for wire in wires}
+        self._offload: dict[tuple[str, int], bool] = {}
+        self.priority = ""
+        count = processes or max(1, min(len(os.sched_getaffinity(0)), -(-len(wires) // _LINKS_A_PROCESS)))
+        with ExitStack() as undo:
+            self._children = [self._start(wires[number::count], undo) for number in range(min(count, len(wires)))]
+            self._serves: Mapping[str, _Child] = {
+                wire.link: child for number, child in enumerate(self._children) for wire in wires[number::count]
+            }
+            self._open(seed)
+            self._undo = undo.pop_all()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The relay's processes, for the watcher."""
+        return tuple(child.pid for child in self._children)
+
+    def shape(self, end: End, shape: Shape) -> None:
+        """Put ``shape`` in force on what leaves ``end``; packets under way are kept."""
+        wire = self._wires[end.link]
+        self._set_offload(wire, wire.side(end.node), shape)
+        self._serves[end.link].ask("shape", link=end.link, node=end.node, shape=asdict(Treatment.of(shape)))
+
+    def connect(self, link: str, up: bool) -> None:
+        """Cut or mend both directions of ``link`` at once; a cut loses what is under way."""
+        self._serves[link].ask("connect", link=link, nodes=self._wires[link].nodes, up=up)
+
+    def counters(self) -> dict[End, Counters]:
+        """What each end has let pass and dropped; a buffer of many segments counts as the packets it stands for."""
+        for child in self._children:
+            child.tell("counters")
+        rows = [row for child in self._children for row in child.answer()]
+        return {End(link, node): Counters(*numbers) for link, node, *numbers in rows}
+
+    def lateness(self) -> Lateness | None:
+        """How much later than due packets left since the last call, to 20 us."""
+        for child in self._children:
+            child.tell("lateness")
+        answers = [child.answer() for child in self._children]
+        counted: Counter[int] = Counter()
+        for answer in answers:
+            counted.update({int(bucket): count for bucket, count in answer["buckets"].items()})
+        latest = max((answer["max_s"] for answer in answers), default=0.0)
+        return Lateness(counted.total(), _quantile(counted, 0.5, latest), _quantile(counted, 0.99, latest), latest)
+
+    def check(self) -> None:
+        """Raise ShapeNotInForce, with what it said last, if a process of the relay has ended."""
+        for child in self._children:
+            child.check()
+
+    def close(self) -> None:
+        """End all processes of the relay."""
+        self._undo.close()
+
+    def _start(self, wires: Sequence[Wire], undo: ExitStack) -> _Child:
+        child = _Child([port.netns for wire in wires for port in _inner(wire)])
+        undo.callback(child.close)
+        return child
+
+    def _open(self, seed: int) -> None:
+        """Hand every link to its process, all processes at work at once."""
+        told = []
+        for child in self._children:
+            served = [wire for link, wire in self._wires.items() if self._serves[link] is child]
+            for netns in sorted({_inner(wire)[0].netns for wire in served}):
+                links = [_description(wire) for wire in served if _inner(wire)[0].netns == netns]
+                child.tell("open", netns=netns, seed=seed, links=links)
+                told.append(child)
+        for wire in self._wires.values():
+            for side in (0, 1):
+                self._set_offload(wire, side, wire.shapes[side])
+        for child in told:
+            self.priority = child.answer()["priority"]
+
+    def _set_offload(self, wire: Wire, side: int, shape: Shape) -> None:
+        wanted = offload.allowed(shape)
+        if self._offload.get((wire.link, side), True) != wanted:
+            offload.switch(wire.outer[side], wanted)
+        self._offload[wire.link, side] = wanted
+
+
+def _inner(wire: Wire) -> tuple[Port, Port]:
+    if wire.inner is None:
+        raise ValueError(f"link {wire.link} was built without the inner ends that a relay needs")
+    return wire.inner
+
+
+def _description(wire: Wire) -> dict[str, object]:
+    shapes = [asdict(Treatment.of(shape)) for shape in wire.shapes]
+    return {"link": wire.link, "nodes": wire.nodes, "indexes": [port.index for port in _inner(wire)], "shapes": shapes}
+
+
+def _quantile(counted: Mapping[int, int], share: float, latest: float) -> float:
+    """The upper edge, in seconds, of the bucket that holds this quantile; ``latest`` for the open last one."""
+    left = sum(counted.values()) * share
+    for bucket in sorted(counted):
+        left -= counted[bucket]
+        if left <= 0:
+            return latest if bucket == BUCKETS - 1 else min(latest, (bucket + 1) * BUCKET_S)
+    return 0.0
