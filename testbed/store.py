@@ -108,7 +108,7 @@ class Run:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, table.header, lineterminator="\n")
             writer.writeheader()
-            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+            writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
         temporary.replace(path)
 
     def finish(self, state: State, error: str = "") -> None:
@@ -117,7 +117,8 @@ class Run:
         self.save()
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros."""
     if isinstance(value, bool):
         return int(value)
     return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value

@@ -45,6 +45,18 @@ INVOCATIONS = Table(
     ),
 )
 
+RUN_COLUMNS = ("run_id", "verdict", "substrate", "system", "seed")
+"""The columns of INVOCATIONS that are the same in every row of a run."""
+
+SCHEDULE_COLUMNS = ("invocation_id", "phase", "session", "client", "function", "t_scheduled", "request_bytes")
+"""The columns of INVOCATIONS that a client's ``schedule.csv`` gives; it may have others of its own (the payload)."""
+
+OUTCOME_COLUMNS = (
+    "invocation_id", "t_sent", "t_done", "in_flight", "status", "error", "init_s", "queue_s", "exec_s", "node", "hops",
+    "cold", "load", "retries", "response_bytes",
+)
+"""The columns of INVOCATIONS that a client's ``outcomes.csv`` may give; the first five always."""
+
 EVENTS = Table(
     "events",
     "What was done to the system and what happened to it while the workload ran.",
@@ -82,6 +94,25 @@ LINKS = Table(
         Column("dropped_queue", "integer", "count", "Dropped by a full queue."),
         Column("dropped_loss", "integer", "count", "Dropped because the topology asks for loss."),
         Column("dropped_down", "integer", "count", "Met a link that was down."),
+    ),
+)
+
+MACHINE = Table(
+    "machine",
+    "What the watcher saw of the machine that carries the emulation: the evidence behind the fidelity verdict.",
+    (
+        Column("t", "number", "s", "When the sample was taken."),
+        Column("span_s", "number", "s", "Time since the sample before, which the other columns are about."),
+        Column("busy", "number", "share", "Share of the time of all processors that was used."),
+        Column("steal", "number", "share", "Share that the hypervisor gave to others while work was waiting here."),
+        Column("pressure", "number", "share", "Share of the time in which some task waited for a processor."),
+        Column("throttled_s", "number", "s", "Time in which a control group's limit held tasks back."),
+        Column("own_cpu_s", "number", "s", "CPU time of the emulation itself: driver, relays and sampling, no agents."),
+        Column("relay_busy", "number", "share", "The busiest relay process: share of one processor that it used."),
+        Column("relay_packets", "integer", "count", "Packets whose delay the relays kept in this time."),
+        Column("relay_late_p50_s", "number", "s", "How late these left, median; empty where the kernel shapes."),
+        Column("relay_late_p99_s", "number", "s", "How late, 99th percentile."),
+        Column("relay_late_max_s", "number", "s", "How late, worst."),
     ),
 )
 
@@ -123,4 +154,4 @@ SUMMARY = Table(
     ),
 )
 
-TABLES: tuple[Table, ...] = (INVOCATIONS, EVENTS, NODES, LINKS, FLOWS, SUMMARY)
+TABLES: tuple[Table, ...] = (INVOCATIONS, EVENTS, NODES, LINKS, MACHINE, FLOWS, SUMMARY)

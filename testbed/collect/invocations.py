@@ -1,0 +1,186 @@
+"""Schedules and outcomes become one dataset: rows out = invocations in, whatever happened to whom.
+
+Each client writes ``outcomes.csv``, one row when an invocation has ended, beside the ``schedule.csv`` it was given. A
+client that crashes leaves outcomes out or half-written; the schedule decides which rows exist, and what is missing is
+told apart by evidence: an invocation that was under way is ``lost``, one that the client never came to is ``unsent``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from testbed.collect.schema import INVOCATIONS, OUTCOME_COLUMNS, RUN_COLUMNS, SCHEDULE_COLUMNS
+from testbed.collect.streamed import whole_rows
+from testbed.errors import TestbedError
+from testbed.tables import Cell, Row
+
+_KINDS = {column.name: column.kind for column in INVOCATIONS.columns}
+_NEVER_SENT = ("unsent", "dropped")
+STATUSES = ("ok", "error", "rejected", "timeout", "dropped", "lost", "unsent")
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Invocations:
+    """The merged rows in order of ``invocation_id``, and a sentence for each line that was refused."""
+
+    rows: list[Record] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def stamped(self, run: Row) -> Iterator[Row]:
+        """The rows of ``invocations.csv``: each with the run's columns (run_id, verdict, substrate, system, seed)."""
+        unknown = run.keys() - set(RUN_COLUMNS)
+        if unknown:
+            raise ValueError(f"not columns of a run: {', '.join(sorted(unknown))}")
+        return ({**run, **row} for row in self.rows)
+
+
+def collect(folders: Iterable[Path]) -> Invocations:
+    """Merge what the clients in these agent folders were given and what they wrote.
+
+    Every row of every ``schedule.csv`` gives exactly one row. Raises TestbedError if a schedule itself is broken or two
+    clients were given the same invocation: then nobody can say what was asked for.
+    """
+    parts = [_client(folder) for folder in folders]
+    rows = list(heapq.merge(*(part.rows for part in parts), key=lambda row: row["invocation_id"]))
+    for before, after in pairwise(rows):
+        if before["invocation_id"] == after["invocation_id"]:
+            raise TestbedError(f"Invocation {after['invocation_id']} is scheduled for both {before['client']} and "
+                               f"{after['client']}; identifiers must be unique in a run.")
+    return Invocations(rows, [sentence for part in parts for sentence in part.refused])
+
+
+def _client(folder: Path) -> Invocations:
+    schedule = _schedule(folder / "schedule.csv")
+    outcomes, refused = _outcomes(folder / "outcomes.csv", schedule)
+    return Invocations(merge(schedule.values(), outcomes, _sent_at_least(folder / "progress.json")), refused)
+
+
+def merge(schedule: Iterable[Record], outcomes: Mapping[int, Record], sent_at_least: int = 0) -> list[Record]:
+    """One row for each row of one client's ``schedule``, in order of ``invocation_id``, with all derived columns.
+
+    ``sent_at_least`` is how many invocations the client said it had fired. A client fires in order of ``t_scheduled``,
+    so an invocation without outcome was under way (``lost``) if a later one is known to have been fired.
+    """
+    in_order = sorted(schedule, key=_firing_order)
+    last = max((number for number, row in enumerate(in_order) if _was_reached(outcomes.get(row["invocation_id"]))),
+               default=-1)
+    reached = max(last + 1, sent_at_least)
+    rows = []
+    for number, planned in enumerate(in_order):
+        outcome = outcomes.get(planned["invocation_id"]) or _missing(number < reached)
+        rows.append(derived({**planned, **outcome}))
+    return sorted(rows, key=lambda row: row["invocation_id"])
+
+
+def derived(row: Record) -> Record:
+    """``row`` with the columns that follow from others; what cannot be known stays empty."""
+    row["send_delay_s"] = _less(row.get("t_sent"), row.get("t_scheduled"))
+    row["response_time_s"] = _less(row.get("t_done"), row.get("t_scheduled"))
+    row["service_latency_s"] = _less(row.get("t_done"), row.get("t_sent"))
+    if row["status"] == "ok" and row.get("exec_s") is not None:
+        there = sum(row.get(part) or 0.0 for part in ("init_s", "queue_s", "exec_s"))
+        row["network_s"] = _less(row["service_latency_s"], there)
+    return row
+
+
+def _less(later: float | None, earlier: float | None) -> float | None:
+    return None if later is None or earlier is None else later - earlier
+
+
+def _firing_order(row: Record) -> tuple[float, int]:
+    return row.get("t_scheduled") or 0.0, row["invocation_id"]
+
+
+def _was_reached(outcome: Record | None) -> bool:
+    return outcome is not None and outcome["status"] != "unsent"
+
+
+def _missing(was_sent: bool) -> Record:
+    if was_sent:
+        return {"status": "lost", "error": "the client ended before it wrote an outcome"}
+    return {"status": "unsent", "error": "the client ended before it came to this invocation"}
+
+
+def _sent_at_least(path: Path) -> int:
+    """How many invocations the client last said it had fired; 0 where it said nothing readable."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return int(json.loads(path.read_text(encoding="utf-8"))["sent"])
+    return 0
+
+
+def _schedule(path: Path) -> dict[int, Record]:
+    rows: dict[int, Record] = {}
+    for line in whole_rows(path):
+        try:
+            row = _typed(line, SCHEDULE_COLUMNS)
+        except ValueError as error:
+            raise TestbedError(f"The schedule of a client is not readable: {path}: {error}.") from error
+        if row["invocation_id"] in rows:
+            raise TestbedError(f"{path} schedules invocation {row['invocation_id']} twice.")
+        rows[row["invocation_id"]] = row
+    return rows
+
+
+def _outcomes(path: Path, schedule: Mapping[int, Record]) -> tuple[dict[int, Record], list[str]]:
+    """The readable outcomes by identifier, and why each other line was refused. The first of two outcomes counts."""
+    found: dict[int, Record] = {}
+    refused: list[str] = []
+    for line in whole_rows(path):
+        try:
+            row = _typed(line, OUTCOME_COLUMNS)
+            _check(row, found, schedule)
+        except ValueError as error:
+            refused.append(f"{path}: {error}")
+        else:
+            found[row["invocation_id"]] = row
+    return found, refused
+
+
+def _check(row: Record, found: Mapping[int, Record], schedule: Mapping[int, Record]) -> None:
+    number = row["invocation_id"]
+    if number in found:
+        raise ValueError(f"a second outcome of invocation {number}")
+    if number not in schedule:
+        raise ValueError(f"an outcome of invocation {number}, which was not scheduled here")
+    if row.get("status") not in STATUSES:
+        raise ValueError(f"invocation {number} has the unknown status {row.get('status')!r}")
+    if row.get("t_sent") is None and row["status"] not in _NEVER_SENT:
+        raise ValueError(f"invocation {number} ended as {row['status']!r} without a time of sending")
+
+
+def _typed(line: Mapping[str, str] | str, wanted: Iterable[str]) -> Record:
+    """The wanted cells of a row in the types of the schema; raises ValueError."""
+    if isinstance(line, str):
+        raise ValueError(line)
+    row: Record = {name: _value(name, line[name]) for name in wanted if name in line}
+    if row.get("invocation_id") is None:
+        raise ValueError("a row without invocation_id")
+    return row
+
+
+def _value(name: str, text: str) -> Cell:
+    kind = _KINDS[name]
+    if kind == "text":
+        return text
+    if text == "":
+        return None
+    if kind == "truth":
+        return _truth(text)
+    return int(text) if kind == "integer" else float(text)
+
+
+def _truth(text: str) -> bool:
+    if text in ("1", "True", "true"):
+        return True
+    if text in ("0", "False", "false"):
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
