@@ -1,0 +1,63 @@
+"""CPU time and memory of whole process trees, in one pass over /proc for all of them.
+
+One pass costs about 20 µs a process of this machine (in an arena: of this arena), however many agents are asked for;
+asking psutil for each agent's children would scan /proc once an agent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process (or a tree of them) has used: CPU seconds, resident bytes, number of processes.
+
+    ``cpu_s`` includes children that ended and were waited for. Pages shared between processes count once for each.
+    """
+
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    processes: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.cpu_s + other.cpu_s, self.memory_bytes + other.memory_bytes,
+                     self.processes + other.processes)
+
+
+class Snapshot:
+    """All processes that this one can see, at one moment."""
+
+    def __init__(self) -> None:
+        self.usage: dict[int, Usage] = {}
+        self.children: dict[int, list[int]] = defaultdict(list)
+        for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is needed, hundreds a second
+            if name.isdigit():
+                self._read(int(name))
+
+    def _read(self, pid: int) -> None:
+        try:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - as above
+                fields = file.read().rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return  # it ended between the listing and now
+        self.usage[pid] = Usage(sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE, 1)
+        self.children[int(fields[1])].append(pid)
+
+    def tree(self, root: int, without: Iterable[int] = ()) -> Usage:
+        """What ``root`` and its descendants use, less the trees of ``without``; all zero if it does not exist."""
+        left_out = set(without)
+        if root not in self.usage or root in left_out:
+            return Usage()
+        return sum((self.tree(child, left_out) for child in self.children[root]), self.usage[root])
+
+
+def shares_of_a_cpu(before: Mapping[int, Usage], after: Mapping[int, Usage], span_s: float) -> dict[int, float]:
+    """For each process in both snapshots, the share of one processor that it used in ``span_s`` seconds between."""
+    return {pid: (after[pid].cpu_s - before[pid].cpu_s) / span_s for pid in after.keys() & before.keys()}
