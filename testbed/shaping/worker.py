@@ -14,6 +14,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from errno import ENETDOWN
 from fcntl import ioctl
 from heapq import heappop, heappush
@@ -74,7 +75,8 @@ def _packet_socket(index: int) -> socket.socket:
     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-    opened.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS: have the kernel note when each frame came
+    with suppress(FileNotFoundError):  # the first question, which has no answer yet, makes the kernel note the times
+        ioctl(opened, _SIOCGSTAMPNS, bytearray(_STAMP.size), True)
     opened.bind((socket.if_indextoname(index), _ETH_P_ALL))
     return opened
 
