@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from testbed.errors import RunNotFound
 from testbed.tables import Row, Table
+from testbed.tables import cell as cell
 
 State = Literal["preparing", "running", "done", "failed", "interrupted"]
 
@@ -115,13 +116,6 @@ class Run:
         """Write how the run ended."""
         self.record.state, self.record.error, self.record.ended = state, error, time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.save()
-
-
-def cell(value: object) -> object:
-    """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros."""
-    if isinstance(value, bool):
-        return int(value)
-    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
 def write_atomically(path: Path, text: str) -> None:

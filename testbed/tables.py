@@ -35,3 +35,10 @@ class Table:
     def header(self) -> tuple[str, ...]:
         """The column names in file order."""
         return tuple(column.name for column in self.columns)
+
+
+def cell(value: object) -> object:
+    """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros."""
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
