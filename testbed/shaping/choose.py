@@ -90,6 +90,6 @@ def _wishes(shapes: Iterable[Shape]) -> str:
 def _lacking(link: Link, what: str) -> MachineLacks:
     return MachineLacks(
         f"{what} for link {link.name}",
-        "Packet sockets (CONFIG_PACKET) are enough for the relay, and the modules sch_netem and sch_tbf for the kernel's own "
-        "shaping; `testbed doctor` says what is here.",
+        "Packet sockets (CONFIG_PACKET) are enough for the relay, and sch_netem and sch_tbf for shaping in the kernel; "
+        "`testbed doctor` says what is here.",
     )
