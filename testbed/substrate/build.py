@@ -1,0 +1,136 @@
+"""Building a network in the kernel: namespaces, bridges, veth pairs, addresses and routes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from testbed import kernel
+from testbed.errors import MachineLacks
+from testbed.shaping.base import Port, Wire
+from testbed.substrate import netlink
+from testbed.substrate.layout import FABRIC, Layout, Spot
+from testbed.substrate.netlink import Netlink, Request, VethEnd
+from testbed.topology.model import End, Node, Topology
+
+_GROUP = 0x7E57  # the link group of all that is in the fabric, deleted in one go
+_HOST_SETTINGS = {
+    "ipv6/conf/default/accept_dad": "0",  # addresses are usable at once
+    "ipv6/conf/default/accept_ra": "0",  # nobody asks for routers, nobody follows one
+}
+_ROUTER_SETTINGS = {**_HOST_SETTINGS, "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
+_FABRIC_SETTINGS = {"ipv6/conf/default/disable_ipv6": "1"}
+
+
+class Spaces:
+    """The namespaces of one network, by node (and FABRIC): descriptors of network and host name."""
+
+    def __init__(self) -> None:
+        self.net: dict[str, int] = {}
+        self.uts: dict[str, int] = {}
+
+    def make(self, name: str, settings: Mapping[str, str]) -> None:
+        """In a thread that ends afterwards: new namespaces, with these settings below /proc/sys/net."""
+        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS)
+        socket.sethostname(name or "fabric")
+        for setting, value in settings.items():
+            _write(f"/proc/sys/net/{setting}", value)
+        self.net[name] = kernel.namespace("net")
+        self.uts[name] = kernel.namespace("uts")
+
+    def close(self) -> None:
+        """Let go of all; the kernel removes a namespace that nobody holds, with everything in it."""
+        for fd in (*self.net.values(), *self.uts.values()):
+            os.close(fd)
+
+
+def _write(path: str, value: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        remedy = "Enable IPv6 in the kernel (boot without ipv6.disable=1)."
+        raise MachineLacks(f"the kernel setting {path}", remedy) from error
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def make_spaces(topology: Topology, spaces: Spaces) -> None:
+    """Make the namespaces of all hosts and routers, and the fabric."""
+    wanted = [(node.name, _ROUTER_SETTINGS if node.kind == "router" else _HOST_SETTINGS)
+              for node in topology.of_kind("host", "router")]  # fmt: skip
+    with ThreadPoolExecutor(2) as threads:  # the kernel makes two namespaces at a time, hardly more
+        list(threads.map(lambda each: spaces.make(*each), [(FABRIC, _FABRIC_SETTINGS), *wanted]))
+
+
+def _end(spot: Spot, mac: str, here: str, layout: Layout, spaces: Spaces) -> VethEnd:
+    if spot.net == here:
+        return VethEnd(spot.index, spot.name, mac, master=layout.masters.get(spot), up=here == FABRIC)
+    return VethEnd(spot.index, spot.name, mac, spaces.net[spot.net])
+
+
+def _bridges(layout: Layout) -> Iterator[Request]:
+    for at, (name, spot) in enumerate(layout.bridges.items()):
+        mac = ":".join(f"{octet:02x}" for octet in (0x02, 0xFB, *at.to_bytes(4)))
+        yield netlink.bridge(spot.index, spot.name, mac, f"switch {name}")
+
+
+def _pairs(here: str, layout: Layout, spaces: Spaces) -> Iterator[Request]:
+    """The veth pairs whose near end is ``here``: a chosen index is only heeded in the namespace that asks for it."""
+    pairs = layout.pairs_by_net[here]
+    for pair in pairs:
+        near = _end(pair.near, pair.near_mac, here, layout, spaces)
+        far = replace(_end(pair.far, pair.far_mac, here, layout, spaces), up=False, master=None)
+        yield netlink.veth(near, far, pair.mtu, _GROUP, pair.subject)
+    for pair in pairs:
+        if pair.far.net == FABRIC:
+            yield netlink.raise_link(pair.far.index, pair.subject, layout.masters.get(pair.far))
+
+
+def _stack(node: Node, topology: Topology, layout: Layout) -> Iterator[Request]:
+    """What is set up inside a host or router: loopback, interfaces, addresses, then routes over them."""
+    yield netlink.raise_link(1, f"the loopback interface of {node.name}")
+    indices = {}
+    for link, end in topology.interfaces[node.name]:
+        index = indices[end.name] = layout.ends[End(link.name, node.name)].index
+        yield netlink.raise_link(index, f"link {link.name} at {node.name}")
+        for address in (end.ipv4, end.ipv6):
+            if address is not None:
+                yield netlink.address(index, address, f"address {address} of {node.name}")
+    for each in node.routes:
+        subject = f"route of {node.name} to {each.destination} through {each.gateway}"
+        yield netlink.route(indices[each.interface], each.destination, each.gateway, subject)
+
+
+def build(topology: Topology, layout: Layout, spaces: Spaces) -> None:
+    """Put all interfaces, addresses and routes in place; raises TestbedError for the first that the kernel refuses."""
+    for here in layout.pairs_by_net:
+        with Netlink(spaces.net[here]) as maker:
+            bridges = _bridges(layout) if here == FABRIC else ()
+            maker.do([*bridges, *_pairs(here, layout, spaces)])
+    for node in topology.of_kind("host", "router"):
+        with Netlink(spaces.net[node.name]) as inside:
+            inside.do(list(_stack(node, topology, layout)))
+
+
+def delete(spaces: Spaces) -> None:
+    """Take away all links that touch the fabric, in one request; one by one would take a hundred times as long."""
+    with Netlink(spaces.net[FABRIC]) as fabric:
+        fabric.do([netlink.delete_group(_GROUP)])
+
+
+def wires(topology: Topology, layout: Layout, spaces: Spaces) -> Iterator[Wire]:
+    """Each link as the shapers reach it."""
+    def port(spot: Spot) -> Port:
+        return Port(spaces.net[spot.net], spot.name, spot.index)
+
+    for link in topology.links.values():
+        one, two = (End(link.name, end.node) for end in link.ends)
+        inner = (port(layout.ports[one]), port(layout.ports[two])) if one in layout.ports else None
+        outer = (port(layout.ends[one]), port(layout.ends[two]))
+        shapes = (link.ends[0].shape, link.ends[1].shape)
+        yield Wire(link.name, (one.node, two.node), outer, inner, shapes, link.mtu)

@@ -1,0 +1,126 @@
+"""The namespace substrate: a network of Linux namespaces, veth pairs and bridges, held by open files of one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from testbed.errors import TestbedError
+from testbed.shaping.base import Counters, Lateness, Mechanism, Shaper, Wire
+from testbed.substrate import arena, build, registry
+from testbed.substrate.base import Capabilities
+from testbed.substrate.host import NetnsHost
+from testbed.substrate.layout import Layout
+from testbed.substrate.names import resolve_names
+from testbed.substrate.plain import PlainLinks
+from testbed.topology.model import End, Topology
+from testbed.topology.shape import Shape
+
+
+class NetnsNetwork:
+    """A topology that is alive in namespaces; see the Network contract."""
+
+    def __init__(self, topology: Topology, mechanisms: Mapping[str, Mechanism], hosts: Mapping[str, NetnsHost],
+                 shapers: Mapping[Mechanism, Shaper]) -> None:  # fmt: skip
+        self.topology = topology
+        self.mechanisms: Mapping[str, str] = mechanisms
+        self._hosts = hosts
+        self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
+        self._shapers = tuple(shapers.values())
+
+    def host(self, name: str) -> NetnsHost:
+        """The host or router of this name; KeyError for a switch or an unknown name."""
+        return self._hosts[name]
+
+    def shape(self, end: End, shape: Shape) -> None:
+        """Change what leaves one end, while traffic flows; raises ShapeNotInForce."""
+        self._served[end.link].shape(end, shape)
+
+    def connect(self, link: str, up: bool) -> None:
+        """Cut or mend a link. Addresses, routes and carrier stay: packets vanish, as behind an unplugged far switch."""
+        self._served[link].connect(link, up)
+
+    def counters(self) -> Mapping[End, Counters]:
+        """What each end of each link has let pass and dropped since the start."""
+        return {end: counted for shaper in self._shapers for end, counted in shaper.counters().items()}
+
+    def lateness(self) -> Lateness | None:
+        """How late shaped packets left since the last call; None where only the kernel shapes."""
+        found = [late for late in (shaper.lateness() for shaper in self._shapers) if late is not None]
+        return found[0] if found else None  # at most one mechanism, the relay, is in user space
+
+    def check(self) -> None:
+        """Raise ShapeNotInForce if a mechanism that shapes links no longer runs."""
+        for shaper in self._shapers:
+            shaper.check()
+
+    def now(self) -> float:
+        """Seconds on the run's reference clock."""
+        return time.monotonic()
+
+
+def _shapers(
+    wires: Sequence[Wire], mechanisms: Mapping[str, Mechanism], seed: int, undo: ExitStack
+) -> dict[Mechanism, Shaper]:
+    """One shaper for each mechanism in use."""
+    found: dict[Mechanism, Shaper] = {}
+    for mechanism in sorted(set(mechanisms.values())):
+        served = [wire for wire in wires if mechanisms[wire.link] == mechanism]
+        found[mechanism] = _shaper(mechanism, served, seed)
+        undo.callback(found[mechanism].close)
+    return found
+
+
+def _shaper(mechanism: Mechanism, wires: Sequence[Wire], seed: int) -> Shaper:
+    if mechanism == "none":
+        return PlainLinks(wires)
+    raise TestbedError(f"no {mechanism} yet")
+
+
+class NetnsSubstrate:
+    """Brings topologies to life on this machine alone, without root; ``open`` has to be called in an arena."""
+
+    name = "netns"
+
+    def probe(self) -> Capabilities:
+        """What this machine offers."""
+        return Capabilities()
+
+    @contextmanager
+    def open(
+        self, topology: Topology, folder: Path, seed: int, later: Mapping[str, Sequence[Shape]]
+    ) -> Iterator[NetnsNetwork]:
+        """Build the network; it is gone when the context ends. Each host gets a folder of its name in ``folder``."""
+        if not arena.inside():
+            raise TestbedError("A namespace network can only be opened in an arena (testbed.substrate.arena.run_inside).")
+        mechanisms: dict[str, Mechanism] = dict.fromkeys(topology.links, "none")
+        layout = Layout(topology, mechanisms)
+        with ExitStack() as undo:
+            spaces = build.Spaces()
+            undo.callback(spaces.close)
+            build.make_spaces(topology, spaces)
+            undo.callback(build.delete, spaces)
+            build.build(topology, layout, spaces)
+            resolve_names(topology, undo)
+            shapers = _shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
+            hosts = _hosts(topology, folder.absolute(), spaces)
+            undo.callback(_end_all, hosts)
+            registry.publish(arena.RUNTIME, {name: (host.net, host.uts) for name, host in hosts.items()})
+            yield NetnsNetwork(topology, mechanisms, hosts, shapers)
+
+
+def _hosts(topology: Topology, folder: Path, spaces: build.Spaces) -> dict[str, NetnsHost]:
+    hosts = {}
+    for node in topology.of_kind("host", "router"):
+        place = folder / node.name
+        place.mkdir(parents=True, exist_ok=True)
+        hosts[node.name] = NetnsHost(node.name, place, spaces.net[node.name], spaces.uts[node.name])
+    return hosts
+
+
+def _end_all(hosts: Mapping[str, NetnsHost]) -> None:
+    deadline = time.monotonic() + 5.0
+    for host in hosts.values():
+        host.end(deadline)
