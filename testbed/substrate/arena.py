@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from testbed import kernel
+from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
 from testbed.substrate import registry
 from testbed.substrate.netlink import Netlink, raise_link
@@ -34,7 +34,7 @@ MARKER = "TESTBED_ARENA"
 RUNTIME = Path("/run/testbed")
 _Handler = Callable[[int, FrameType | None], object] | int | None
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
-_KINDS = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+_KINDS = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 _FORBIDDERS = {
     "/proc/sys/kernel/unprivileged_userns_clone": ("0", "kernel.unprivileged_userns_clone=1"),
     "/proc/sys/user/max_user_namespaces": ("0", "user.max_user_namespaces=10000"),
@@ -138,7 +138,7 @@ def _leave(body: Callable[[], int]) -> NoReturn:
 
 def _die_with(parent: int) -> None:
     """Die when the process behind this pidfd does, and at once if it is dead already."""
-    kernel.die_with_parent(signal.SIGKILL)
+    linux.die_with_parent(signal.SIGKILL)
     if select.select([parent], [], [], 0)[0]:
         os._exit(128 + signal.SIGKILL)
 
@@ -163,12 +163,12 @@ def _keep(plan: _Plan, command: int) -> int:
 
 def _unshare(uid: int, gid: int) -> None:
     try:
-        kernel.unshare(_KINDS)
+        linux.unshare(_KINDS)
         return
     except PermissionError:
         pass
     try:
-        kernel.unshare(_KINDS | kernel.CLONE_NEWUSER)
+        linux.unshare(_KINDS | linux.CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
@@ -218,12 +218,12 @@ def _init(plan: _Plan, keeper: int) -> int:
 
 def _furnish() -> None:
     """Private mounts, this PID namespace's /proc, an empty /run that lives in memory, the loopback interface up."""
-    kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    kernel.mount("tmpfs", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    linux.mount("tmpfs", "/run", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     RUNTIME.mkdir()
     (RUNTIME / registry.HOSTS_FILE).write_text("{}")
-    kernel.raise_descriptor_limit()
+    linux.raise_descriptor_limit()
     with Netlink() as netlink:
         netlink.do([raise_link(1, "the loopback interface of the arena")])
 

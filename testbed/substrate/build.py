@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from testbed import kernel
+from testbed import linux
 from testbed.errors import MachineLacks
 from testbed.shaping.base import Port, Wire
 from testbed.substrate import netlink
@@ -34,12 +34,12 @@ class Spaces:
 
     def make(self, name: str, settings: Mapping[str, str]) -> None:
         """In a thread that ends afterwards: new namespaces, with these settings below /proc/sys/net."""
-        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS)
+        linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWUTS)
         socket.sethostname(name or "fabric")
         for setting, value in settings.items():
             _write(f"/proc/sys/net/{setting}", value)
-        self.net[name] = kernel.namespace("net")
-        self.uts[name] = kernel.namespace("uts")
+        self.net[name] = linux.namespace("net")
+        self.uts[name] = linux.namespace("uts")
 
     def close(self) -> None:
         """Let go of all; the kernel removes a namespace that nobody holds, with everything in it."""

@@ -14,7 +14,7 @@ from typing import IO, Any
 from fabric import Connection
 from invoke.runners import Local
 
-from testbed.kernel import entered
+from testbed.linux import entered
 from testbed.substrate.host import NetnsHost
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from testbed.errors import CommandFailed
-from testbed.kernel import entered
+from testbed.linux import entered
 from testbed.substrate.base import Completed
 
 if TYPE_CHECKING:

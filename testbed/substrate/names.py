@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from testbed import kernel
+from testbed import linux
 from testbed.substrate.arena import RUNTIME
 from testbed.topology.model import Topology
 
@@ -28,8 +28,8 @@ def _cover(file: str, text: str, undo: ExitStack) -> None:
     cover = RUNTIME / f"{Path(file).name}-{time.monotonic_ns()}"
     cover.write_text(text)
     undo.callback(cover.unlink)
-    kernel.mount(str(cover), file, flags=kernel.MS_BIND)
-    undo.callback(kernel.unmount, file)
+    linux.mount(str(cover), file, flags=linux.MS_BIND)
+    undo.callback(linux.unmount, file)
 
 
 def _name_sources() -> str:

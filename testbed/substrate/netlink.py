@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
 
 from testbed.errors import MachineLacks, TestbedError
-from testbed.kernel import entered
+from testbed.linux import entered
 
 NEWLINK, DELLINK, NEWADDR, NEWROUTE, NEWNEIGH = 16, 17, 20, 24, 28
 NEWQDISC, DELQDISC, GETSTATS = 36, 37, 94

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed import kernel
+from testbed import linux
 from testbed.errors import TestbedError, UsageError
 
 HOSTS_FILE = "hosts.json"
@@ -225,9 +225,9 @@ def _enter(fds: Sequence[int], files: Sequence[str], argv: Sequence[str], host: 
     try:
         folder = Path.cwd()
         with suppress(OSError):  # root's arena has no user namespace of its own
-            kernel.setns(fds[0])
+            linux.setns(fds[0])
         for fd in fds[1:]:
-            kernel.setns(fd)
+            linux.setns(fd)
         inner = os.fork()  # only a child is in the PID namespace, and sees the work's files in its /proc
         if inner:
             _close(fds)
@@ -248,8 +248,8 @@ def _enter(fds: Sequence[int], files: Sequence[str], argv: Sequence[str], host: 
 
 def _become(files: Sequence[str], argv: Sequence[str], folder: Path) -> None:
     net, uts = (os.open(file, os.O_RDONLY | os.O_CLOEXEC) for file in files)
-    kernel.setns(uts, kernel.CLONE_NEWUTS)
-    kernel.setns(net, kernel.CLONE_NEWNET)
+    linux.setns(uts, linux.CLONE_NEWUTS)
+    linux.setns(net, linux.CLONE_NEWNET)
     with suppress(OSError):  # the working folder is the same file in the arena, unless it was below /run
         os.chdir(folder)
     if os.isatty(0):  # a group of its own, for job control inside
