@@ -10,9 +10,9 @@
 
 from testbed.document.document import Attempt, Document, in_order, load, parse, parse_document, read, set_path
 from testbed.document.source import Place, dotted
-from testbed.document.wording import nearest, show
+from testbed.document.wording import Finding, nearest, show
 
 __all__ = [
-    "Attempt", "Document", "Place", "dotted", "in_order", "load", "nearest", "parse", "parse_document", "read",
-    "set_path", "show",
+    "Attempt", "Document", "Finding", "Place", "dotted", "in_order", "load", "nearest", "parse", "parse_document",
+    "read", "set_path", "show",
 ]

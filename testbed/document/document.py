@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.document.salvage import salvage
 from testbed.document.source import Place, dotted, read_yaml
-from testbed.document.wording import findings, nearest, show
+from testbed.document.wording import Finding, findings, nearest, show
 from testbed.errors import InputError, Problem
 
 M = TypeVar("M", bound=BaseModel)
@@ -57,6 +57,10 @@ class Document:
                 return Problem(f"--set {self.overrides[place[:length]]}", 0, dotted(place), found, expected, hint)
         return Problem(self.file, self.line(place), dotted(place), found, expected, hint)
 
+    def tell(self, found: Iterable[Finding], prefix: Place = ()) -> list[Problem]:
+        """The problems that findings below ``prefix`` stand for."""
+        return [self.problem((*prefix, *each.place), each.found, each.expected, each.hint) for each in found]
+
     def _in_file(self, place: Place) -> Place:
         shifted = ((place[:depth], part) for depth, part in enumerate(place))
         return tuple(self.moved[above][part] if isinstance(part, int) and above in self.moved else part
@@ -80,7 +84,7 @@ class Document:
             return Attempt(model.model_validate(data), self, in_order(flaws))
         except ValidationError as error:
             found = findings(error, data, model)
-        problems = [self.problem((*prefix, *each.place), each.found, each.expected, each.hint) for each in found]
+        problems = self.tell(found, prefix)
         made, moved = salvage(model, data, found)
         rest = replace(self, moved={(*prefix, *place): indices for place, indices in moved.items()})
         return Attempt(made, rest, in_order([*flaws, *problems]))

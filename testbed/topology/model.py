@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from testbed.topology.shape import Shape
+
+if TYPE_CHECKING:
+    from testbed.topology.walk import Ways
 
 Kind = Literal["host", "router", "switch"]
 
@@ -108,9 +111,16 @@ class Topology:
 
     def path(self, start: str, goal: str) -> tuple[End, ...]:
         """The ends that a packet from ``start`` to ``goal`` leaves through, in order."""
-        from testbed.topology.route import walk  # the one place that knows how a packet travels
+        from testbed.topology.walk import walk  # the one place that knows how a packet travels
 
         return walk(self, start, goal)
+
+    @cached_property
+    def ways(self) -> Ways:
+        """What :meth:`path` looks routes up in."""
+        from testbed.topology.walk import Ways
+
+        return Ways(self)
 
     def round_trip_s(self, a: str, b: str) -> float:
         """The delay in seconds, propagation only, of a packet from ``a`` to ``b`` and back."""

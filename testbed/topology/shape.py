@@ -39,3 +39,9 @@ class Shape(BaseModel):
     def touches_packets(self) -> bool:
         """Whether anything besides a rate and a queue is asked for."""
         return any((self.delay, self.jitter, self.loss, self.duplicate, self.reorder, self.corrupt))
+
+
+class LinkShape(Shape):
+    """What a link has beside its ends: one shape for both directions, and the largest packet it carries."""
+
+    mtu: int = Field(1500, ge=576, le=65535, description="Largest IP packet in bytes; the same on all links of a LAN.")

@@ -1,0 +1,94 @@
+"""From YAML to a :class:`Topology`: read, check, spell out, address, route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
+
+from testbed.document import Document, Finding, Place, in_order, parse_document, read
+from testbed.errors import InputError
+from testbed.topology import check
+from testbed.topology.address import Plan, PoolIsEmpty, interface_names, macs, plan
+from testbed.topology.draft import Draft, draft
+from testbed.topology.generate import generate
+from testbed.topology.model import End, Interface, Link, Node, Topology
+from testbed.topology.route import Router
+from testbed.topology.schema import Addressing, TopologyFile
+from testbed.topology.segment import Segment, segments
+
+
+def load(path: Path) -> Topology:
+    """The topology that the file ``path`` describes; raises InputError with every problem of the file."""
+    return from_document(read(path))
+
+
+def parse(text: str, name: str) -> Topology:
+    """The topology that ``text`` describes; ``name`` stands for the file in messages."""
+    return from_document(parse_document(text, name))
+
+
+def from_document(document: Document, prefix: Place = ()) -> Topology:
+    """The topology below ``prefix`` of a document, for files that hold one inside; raises InputError."""
+    file, rest, problems = document.attempt(TopologyFile, prefix)
+    if file is None:
+        raise InputError(problems)
+    found = list(check.families(file))
+    spelt = draft(file, generate(() if found else file.generate))
+    found += check.entries(file, spelt)
+    if not problems:
+        found += _of_whole(spelt, is_complete=not found)
+    if problems or found:
+        raise InputError(in_order([*problems, *rest.tell(found, prefix)]))
+    return _finish(file, spelt, document, prefix)
+
+
+def _of_whole(spelt: Draft, is_complete: bool) -> Iterator[Finding]:
+    sound = spelt if is_complete else check.sound(spelt)
+    for finding in check.whole(sound, *segments(sound)):
+        if is_complete or "without a link" not in finding.found:
+            yield finding
+
+
+def _finish(file: TopologyFile, spelt: Draft, document: Document, prefix: Place) -> Topology:
+    parts, _ = segments(spelt)
+    plans, problems = _plans(file.addressing, parts)
+    if problems:
+        raise InputError(document.tell(problems, prefix))
+    router = Router(spelt, parts, plans, file.routing.metric)
+    interfaces = _interfaces(spelt, plans)
+    nodes = {}
+    for node in spelt.nodes:
+        routes = router.routes(node.name, interfaces) if node.kind != "switch" else ()
+        nodes[node.name] = Node(node.name, node.kind, node.tags, routes)
+    links = {
+        link.name: Link(link.name, (interfaces[End(link.name, link.ends[0])], interfaces[End(link.name, link.ends[1])]),
+                        link.mtu)
+        for link in spelt.links
+    }
+    return Topology(file.name or Path(document.file).stem, nodes, links, document.file)
+
+
+def _plans(addressing: Addressing, parts: Sequence[Segment]) -> tuple[list[Plan], list[Finding]]:
+    plans, problems = [], []
+    for version, pool in ((4, addressing.ipv4), (6, addressing.ipv6)):
+        try:
+            plans.append(plan(parts, pool, version))
+        except PoolIsEmpty:
+            found = f"{pool}, which is too small"
+            problems.append(Finding(("addressing", f"ipv{version}"), found, f"room for {len(parts)} subnets"))
+    return plans, problems
+
+
+def _interfaces(spelt: Draft, plans: Sequence[Plan]) -> Mapping[End, Interface]:
+    names = interface_names(spelt)
+    hardware = macs(names)
+    made = {}
+    for link in spelt.links:
+        for node, shape in zip(link.ends, link.shapes, strict=True):
+            end = End(link.name, node)
+            ipv4, ipv6 = (each.addresses.get(end) for each in plans)
+            assert ipv4 is None or isinstance(ipv4, IPv4Interface)
+            assert ipv6 is None or isinstance(ipv6, IPv6Interface)
+            made[end] = Interface(node, names[end], hardware[end], ipv4, ipv6, shape)
+    return made
