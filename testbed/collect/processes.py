@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -52,12 +52,11 @@ class Snapshot:
 
     def tree(self, root: int, without: Iterable[int] = ()) -> Usage:
         """What ``root`` and its descendants use, less the trees of ``without``; all zero if it does not exist."""
+        return sum((self.usage[pid] for pid in self.pids(root, without)), Usage())
+
+    def pids(self, root: int, without: Iterable[int] = ()) -> list[int]:
+        """The processes that :meth:`tree` adds up."""
         left_out = set(without)
         if root not in self.usage or root in left_out:
-            return Usage()
-        return sum((self.tree(child, left_out) for child in self.children[root]), self.usage[root])
-
-
-def shares_of_a_cpu(before: Mapping[int, Usage], after: Mapping[int, Usage], span_s: float) -> dict[int, float]:
-    """For each process in both snapshots, the share of one processor that it used in ``span_s`` seconds between."""
-    return {pid: (after[pid].cpu_s - before[pid].cpu_s) / span_s for pid in after.keys() & before.keys()}
+            return []
+        return [root, *(pid for child in self.children[root] for pid in self.pids(child, left_out))]

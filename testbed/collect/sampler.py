@@ -19,7 +19,7 @@ from testbed.collect.streamed import StreamedTable
 from testbed.substrate.base import Network
 
 Clock = Callable[[], float]
-Task = Callable[[], None]
+Task = Callable[[Snapshot], None]
 
 
 class Watched(NamedTuple):
@@ -48,6 +48,7 @@ class Cost:
 class Periodic:
     """A thread that does its tasks at multiples of ``period_s``; a beat that comes too late is left out, not made up.
 
+    Every task of a beat gets the same snapshot of the processes, since reading /proc is what costs most.
     The tasks run once more when it stops, so that the last values are on record.
     """
 
@@ -100,8 +101,9 @@ class Periodic:
         if self._samples:
             self._gap = max(self._gap, began - self._last)
         self._last = began
+        snapshot = Snapshot()
         for task in self._tasks:
-            task()
+            task(snapshot)
         self._samples += 1
         self._cpu = time.thread_time()
 
@@ -113,12 +115,12 @@ class LinkSampler:
         self._table = StreamedTable(folder, LINKS)
         self._network, self._clock = network, clock
 
-    def __call__(self) -> None:
+    def __call__(self, snapshot: Snapshot) -> None:
         counters = self._network.counters()
         t = self._clock()
         self._table.append_cells(
-            (t, end.link, end.node, c.packets, c.size_bytes, c.dropped_queue, c.dropped_loss, c.dropped_down)
-            for end, c in counters.items())
+            (t, end.link, end.node, c.packets, c.size_bytes, c.dropped_queue, c.dropped_loss, c.dropped_down,
+             c.dropped_relay) for end, c in counters.items())
 
     def close(self) -> None:
         """End the file."""
@@ -132,8 +134,8 @@ class NodeSampler:
         self._table = StreamedTable(folder, NODES)
         self._agents, self._clock = agents, clock
 
-    def __call__(self) -> None:
-        snapshot, t = Snapshot(), self._clock()
+    def __call__(self, snapshot: Snapshot) -> None:
+        t = self._clock()
         used = ((agent, snapshot.tree(agent.pid)) for agent in self._agents())
         self._table.append_cells((t, agent.node, agent.role, usage.cpu_s, usage.memory_bytes, usage.processes)
                                  for agent, usage in used if usage.processes)

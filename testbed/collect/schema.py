@@ -94,6 +94,7 @@ LINKS = Table(
         Column("dropped_queue", "integer", "count", "Dropped by a full queue."),
         Column("dropped_loss", "integer", "count", "Dropped because the topology asks for loss."),
         Column("dropped_down", "integer", "count", "Met a link that was down."),
+        Column("dropped_relay", "integer", "count", "Lost because the relay did not keep up; nobody asked for that."),
     ),
 )
 
@@ -107,9 +108,9 @@ MACHINE = Table(
         Column("steal", "number", "share", "Share that the hypervisor gave to others while work was waiting here."),
         Column("pressure", "number", "share", "Share of the time in which some task waited for a processor."),
         Column("throttled_s", "number", "s", "Time in which a control group's limit held tasks back."),
-        Column("own_cpu_s", "number", "s", "CPU time of the emulation itself: driver, relays and sampling, no agents."),
-        Column("relay_busy", "number", "share", "The busiest relay process: share of one processor that it used."),
-        Column("relay_packets", "integer", "count", "Packets whose delay the relays kept in this time."),
+        Column("own_cpu_s", "number", "s", "CPU time of the emulation itself: driver and relays, no agents."),
+        Column("own_busiest", "number", "share", "Its busiest process: share of one processor that it used."),
+        Column("relay_packets", "integer", "count", "Packets that the relays delivered late or in time."),
         Column("relay_late_p50_s", "number", "s", "How late these left, median; empty where the kernel shapes."),
         Column("relay_late_p99_s", "number", "s", "How late, 99th percentile."),
         Column("relay_late_max_s", "number", "s", "How late, worst."),

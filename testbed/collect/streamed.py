@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from testbed.store import cell
-from testbed.tables import Row, Table
+from testbed.tables import Row, Table, cell
 
 _CUT_OFF = "unexpected end of data"  # the csv module's words for a quoted cell that never ends
 

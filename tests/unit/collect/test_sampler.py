@@ -80,7 +80,7 @@ def test_a_beat_that_comes_too_late_is_left_out_and_counted() -> None:
     beats: list[float] = []
     slow_once = threading.Event()
 
-    def task() -> None:
+    def task(_: Snapshot) -> None:
         beats.append(time.monotonic())
         if not slow_once.is_set():
             slow_once.set()
