@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from testbed.shaping.inside import inside
+from testbed.linux import entered
 from testbed.shaping.tc import Message
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -21,7 +21,8 @@ class Session:
     """A netlink socket in one network namespace; a context manager that closes it."""
 
     def __init__(self, netns: int) -> None:
-        self._socket = inside(netns, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE))
+        with entered(netns):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.settimeout(20.0)
         self._sequence = 0
 

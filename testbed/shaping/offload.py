@@ -12,8 +12,8 @@ import socket
 from fcntl import ioctl
 from struct import pack_into, unpack_from
 
+from testbed.linux import entered
 from testbed.shaping.base import Port
-from testbed.shaping.inside import control_socket
 from testbed.topology.shape import Shape
 
 _SIOCETHTOOL = 0x8946
@@ -30,7 +30,9 @@ def allowed(shape: Shape) -> bool:
 
 def switch(port: Port, on: bool) -> None:
     """Let the interface take buffers of many segments (the default of veth), or make the kernel cut them before it."""
-    with control_socket(port.netns) as control:
+    with entered(port.netns):
+        control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with control:
         names = _feature_names(control, port.name)
         meant = sum(1 << number for number, name in enumerate(names) if _SEGMENTATION.fullmatch(name))
         blocks = -(-len(names) // 32)

@@ -10,7 +10,6 @@ import ctypes
 import gc
 import json
 import os
-import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -24,9 +23,9 @@ from struct import Struct
 from time import monotonic, time
 from typing import Any
 
+from testbed.linux import CLONE_NEWNET, raise_descriptor_limit, setns
 from testbed.seeds import stream
 from testbed.shaping.frames import HEADER_BYTES, corrupted, on_the_wire
-from testbed.shaping.inside import enter
 from testbed.shaping.queue import Direction, Treatment
 
 # From linux/if_packet.h, linux/if_ether.h and linux/sockios.h; the socket module lacks them.
@@ -180,7 +179,7 @@ class Worker:
             self._control.sendall(json.dumps(answer).encode() + b"\n")
 
     def _add_links(self, netns: int, seed: int, links: list[dict[str, Any]]) -> dict[str, str]:
-        enter(netns)
+        setns(netns, CLONE_NEWNET)
         for link in links:
             both = [self._add_port(seed, link, side) for side in (0, 1)]
             both[0].beyond, both[1].beyond = both[1], both[0]
@@ -237,8 +236,7 @@ def _hurry() -> str:
 
 def main() -> None:
     """Serve the relay that holds the other end of standard input."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_descriptor_limit()
     gc.disable()  # no cycles are made while relaying, and a collection would delay packets
     Worker(socket.socket(fileno=os.dup(sys.stdin.fileno()))).run()
 
