@@ -191,7 +191,7 @@ def _report(plan: _Plan, lack: TestbedError) -> None:
 
 
 def _raise_reported(reading: int) -> None:
-    with open(reading, "rb") as pipe:
+    with os.fdopen(reading, "rb") as pipe:
         said = pipe.read()
     if said:
         fields = json.loads(said)

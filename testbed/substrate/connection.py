@@ -48,6 +48,10 @@ class LocalFiles:
         """Set the permissions of a file."""
         (self._root / path).chmod(mode)
 
+    def mkdir(self, path: str) -> None:
+        """Make a folder; FileExistsError if there is one."""
+        (self._root / path).mkdir()
+
     def put(self, localpath: str, remotepath: str) -> None:
         """Copy a file to the host."""
         shutil.copyfile(localpath, self._root / remotepath)

@@ -43,7 +43,7 @@ class Pair:
 
 
 class Layout:
-    """All interfaces that a topology needs: ``bridges``, ``ends``, ``ports`` (of relayed links), and the pairs by ``near``."""
+    """All interfaces that a topology needs: ``bridges``, ``ends``, ``ports`` (of relayed links), and pairs."""
 
     def __init__(self, topology: Topology, mechanisms: Mapping[str, Mechanism]) -> None:
         self._indices: dict[str, int] = defaultdict(lambda: _FIRST_INDEX)

@@ -19,7 +19,7 @@ from testbed.errors import MachineLacks, TestbedError
 from testbed.linux import entered
 
 NEWLINK, DELLINK, NEWADDR, NEWROUTE, NEWNEIGH = 16, 17, 20, 24, 28
-NEWQDISC, DELQDISC, GETSTATS = 36, 37, 94
+NEWQDISC, GETSTATS = 36, 94
 _REQUEST, _ACK, _REPLACE, _CREATE, _DUMP = 1, 4, 0x100, 0x400, 0x300
 _ERROR, _DONE, _OVERRUN = 2, 3, 4
 _IFF_UP = 1
@@ -115,19 +115,16 @@ def delete_group(group: int) -> Request:
     return Request(DELLINK, 0, _link(0, 0, number(27, group)), f"link group {group}")
 
 
-def _root_queue(kind: int, flags: int, index: int, subject: str, *attributes: bytes) -> Request:
+def device(index: int, name: str, kind: str, subject: str) -> Request:
+    """Make an interface of a kind that needs no further description."""
+    return Request(NEWLINK, _CREATE, _link(index, 0, text(3, name), _kind(kind)), subject)
+
+
+def root_queue(index: int, kind: str, subject: str, options: bytes = b"") -> Request:
+    """Make the queueing discipline ``kind`` what an interface sends through; ``options`` are the kind's own."""
+    attributes = text(1, kind) + (attribute(2, options) if options else b"")
     head = struct.pack("=BxxxiIII", 0, index, 0, 0xFFFFFFFF, 0)
-    return Request(kind, flags, head + b"".join(attributes), subject)
-
-
-def block(index: int, subject: str) -> Request:
-    """Make an interface swallow all that it should send, without any other sign (qdisc ``blackhole``)."""
-    return _root_queue(NEWQDISC, _CREATE | _REPLACE, index, subject, text(1, "blackhole"))
-
-
-def unblock(index: int, subject: str) -> Request:
-    """Undo :func:`block`."""
-    return _root_queue(DELQDISC, 0, index, subject)
+    return Request(NEWQDISC, _CREATE | _REPLACE, head + attributes, subject)
 
 
 def address(index: int, interface: IPv4Interface | IPv6Interface, subject: str) -> Request:
@@ -229,7 +226,8 @@ class Netlink:
                 if kind in (_DONE, _ERROR):
                     return found
                 (index,) = struct.unpack_from("=I", answer, 4)
-                found[index] = next(struct.unpack_from("=8Q", held) for key, held in attributes(answer[12:]) if key == 1)
+                counted = [held for key, held in attributes(answer[12:]) if key == 1]
+                found[index] = struct.unpack_from("=8Q", counted[0])
 
 
 def _words(body: bytes) -> str:

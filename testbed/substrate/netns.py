@@ -9,12 +9,16 @@ from pathlib import Path
 
 from testbed.errors import TestbedError
 from testbed.shaping.base import Counters, Lateness, Mechanism, Shaper, Wire
+from testbed.shaping.choose import choose
+from testbed.shaping.kernel import KernelShaper
+from testbed.shaping.relay import Relay
 from testbed.substrate import arena, build, registry
 from testbed.substrate.base import Capabilities
 from testbed.substrate.host import NetnsHost
 from testbed.substrate.layout import Layout
 from testbed.substrate.names import resolve_names
 from testbed.substrate.plain import PlainLinks
+from testbed.substrate.probe import probe
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
 
@@ -76,7 +80,9 @@ def _shapers(
 def _shaper(mechanism: Mechanism, wires: Sequence[Wire], seed: int) -> Shaper:
     if mechanism == "none":
         return PlainLinks(wires)
-    raise TestbedError(f"no {mechanism} yet")
+    if mechanism == "relay":
+        return Relay(wires, seed)
+    return KernelShaper(wires, seed, mechanism)
 
 
 class NetnsSubstrate:
@@ -86,7 +92,7 @@ class NetnsSubstrate:
 
     def probe(self) -> Capabilities:
         """What this machine offers."""
-        return Capabilities()
+        return probe()
 
     @contextmanager
     def open(
@@ -94,8 +100,8 @@ class NetnsSubstrate:
     ) -> Iterator[NetnsNetwork]:
         """Build the network; it is gone when the context ends. Each host gets a folder of its name in ``folder``."""
         if not arena.inside():
-            raise TestbedError("A namespace network can only be opened in an arena (testbed.substrate.arena.run_inside).")
-        mechanisms: dict[str, Mechanism] = dict.fromkeys(topology.links, "none")
+            raise TestbedError("A namespace network can only be opened in an arena: see run_inside.")
+        mechanisms = choose(topology, later, self.probe())
         layout = Layout(topology, mechanisms)
         with ExitStack() as undo:
             spaces = build.Spaces()
