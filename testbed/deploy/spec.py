@@ -1,0 +1,82 @@
+"""What is put onto a host for an agent: a folder of files, made on the driving machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment as Templates
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+
+from testbed.deploy.agent import PLAN, Plan
+from testbed.errors import TestbedError
+from testbed.roles import discover
+from testbed.roles.api import Function, Parameters, Role, Site
+
+CODE = "functions"  # subfolder of the agent's folder with the source of real functions
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent to be: ``role`` of ``system`` on ``node``.
+
+    ``files`` are further texts by their path below the agent's folder, a client's ``schedule.csv`` among them.
+    ``clock_offset`` is what the node's monotonic clock lacks to the reference clock, in seconds: 0 on this machine.
+    """
+
+    node: str
+    role: str
+    system: str
+    site: Site
+    parameters: Parameters | Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    clock_offset: float = 0.0
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Node and role: no two agents share both."""
+        return self.node, self.role
+
+
+def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str]:
+    """The text of each file of the agent's folder ``folder`` (its path on the host), by its path below it.
+
+    ``home`` is the folder that holds ``roles/``, here and on the host. Raises OSError for the source of a function that
+    cannot be read, and TestbedError for a template that asks for what there is not.
+    """
+    kind = discover.system(spec.system, home).roles[spec.role]
+    given = dict(spec.parameters)
+    if isinstance(spec.parameters, Parameters):
+        given = spec.parameters.model_dump(mode="json")
+    sources = {name: Path(each.code) for name, each in spec.site.functions.items() if each.code}
+    site = replace(spec.site, functions={name: _moved(each, folder) for name, each in spec.site.functions.items()})
+    plan = Plan(spec.system, spec.role, site, str(home), given, spec.clock_offset)
+    texts = {f"{CODE}/{name}.py": source.read_text(encoding="utf-8") for name, source in sources.items()}
+    texts |= rendered(kind, discover.templates(spec.system, home), site, kind.parameters_model.model_validate(given))
+    return {**texts, **spec.files, "agent.json": PLAN.dump_json(plan).decode()}
+
+
+def _moved(function: Function, folder: Path) -> Function:
+    if not function.code:
+        return function
+    return function.model_copy(update={"code": str(folder / CODE / f"{function.name}.py")})
+
+
+def rendered(kind: type[Role], templates: Path, site: Site, parameters: Parameters) -> dict[str, str]:
+    """The role's templates with ``site`` and ``parameters`` put in, by their name without ``.j2``."""
+    if not kind.templates:
+        return {}
+    engine = Templates(
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    texts = {}
+    for name in kind.templates:
+        try:
+            texts[name.removesuffix(".j2")] = engine.get_template(name).render(site=site, parameters=parameters)
+        except TemplateError as error:
+            line = getattr(error, "lineno", None)
+            where = f"{templates / name}:{line}" if line else str(templates / name)
+            raise TestbedError(f"{where}: cannot be rendered for {site.role} on {site.node}: {error}.") from error
+    return texts
