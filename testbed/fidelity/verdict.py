@@ -1,0 +1,161 @@
+"""The verdict: pure functions from evidence to ``valid``, ``suspect`` or ``invalid``, each with its reasons.
+
+Each check turns the evidence into figures; ``limits.py`` says from where on a figure is bad. A check that finds many
+culprits (links, agents) reports the worst and says how many others there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from testbed.fidelity.binomial import CONFIDENCE, interval
+from testbed.fidelity.evidence import Evidence, LinkUse
+from testbed.fidelity.limits import DEFAULTS, Level, Limit, Limits, written
+from testbed.store import Reason, Verdict
+
+SATURATED = 0.97  # share of use from which on no processor counts as free
+ENOUGH_PACKETS = 100  # below this, one dropped packet is no share worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure for one check: ``where`` names the link, agent or event, ``basis`` is what the limit scales with."""
+
+    check: str
+    value: float
+    where: str = ""
+    basis: float = 0.0
+
+
+def judge(evidence: Evidence, limits: Limits = DEFAULTS) -> Verdict:
+    """Weigh all evidence of a run."""
+    by_check: dict[str, list[Measure]] = {}
+    for check in CHECKS:
+        for measure in check(evidence):
+            by_check.setdefault(measure.check, []).append(measure)
+    reasons = [reason for name, found in by_check.items() if (reason := _reason(limits[name], found)) is not None]
+    reasons.sort(key=lambda reason: reason.level != "invalid")
+    figures = {name: max(measure.value for measure in found) for name, found in by_check.items()}
+    level = reasons[0].level if reasons else "valid"
+    return Verdict(level, tuple(reasons), figures)
+
+
+def _reason(limit: Limit, measures: Iterable[Measure]) -> Reason | None:
+    bad = [(verdict, measure) for measure in measures
+           if (verdict := limit.exceeded(measure.value, measure.basis)) is not None]
+    if not bad:
+        return None
+    (level, threshold), worst = max(bad, key=lambda each: (each[0][0] == "invalid", each[1].value))
+    return Reason(level, limit.check, _sentence(limit, level, threshold, worst, len(bad) - 1),
+                  {"value": worst.value, "limit": threshold})
+
+
+def _sentence(limit: Limit, level: Level, threshold: float, worst: Measure, others: int) -> str:
+    saw = limit.saw.format(value=written(worst.value, limit.unit), where=worst.where)
+    more = f", and the same holds for {others} more" if others else ""
+    allowed = f" (limit for {level}: {written(threshold, limit.unit)})" if threshold else ""
+    return f"{saw[0].upper()}{saw[1:]}{more}{allowed}. {limit.advice}"
+
+
+def _firing(evidence: Evidence) -> Iterator[Measure]:
+    firing = evidence.firing
+    if firing is None or not firing.scheduled:
+        yield Measure("unwatched", 1.0, "any invocation")
+        return
+    yield Measure("shortfall", 1.0 - firing.issued / firing.scheduled)
+    yield Measure("send_delay_p50", firing.delay_p50_s, basis=firing.response_p50_s)
+    yield Measure("send_delay_p99", firing.delay_p99_s, basis=firing.response_p50_s)
+
+
+def _agents(evidence: Evidence) -> Iterator[Measure]:
+    for agent, lag in evidence.lags.items():
+        yield Measure("agent_lag", lag, agent)
+    yield Measure("exits", len(evidence.exits), next(iter(evidence.exits), ""))
+    yield Measure("refused", len(evidence.refused), next(iter(evidence.refused), ""))
+
+
+def _machine(evidence: Evidence) -> Iterator[Measure]:
+    samples = evidence.machine
+    span = sum(sample.span_s for sample in samples)
+    if span <= 0:
+        yield Measure("unwatched", 1.0, "the machine's load")
+        return
+    yield Measure("saturation", sum(each.span_s for each in samples if each.busy >= SATURATED) / span)
+    yield Measure("steal", sum(each.steal * each.span_s for each in samples) / span)
+    yield Measure("throttled", sum(each.throttled_s for each in samples) / span)
+    yield Measure("pressure", sum((each.pressure or 0.0) * each.span_s for each in samples) / span)
+    busiest = sorted(each.own_busiest for each in samples)
+    yield Measure("own_load", busiest[int(0.9 * (len(busiest) - 1))])
+
+
+def _relay(evidence: Evidence) -> Iterator[Measure]:
+    """Packet-weighted means of the samples' quantiles: one bad second among many does not hide, nor does it decide."""
+    samples = [each for each in evidence.machine if each.relay_packets]
+    packets = sum(each.relay_packets for each in samples)
+    if not packets:
+        return
+    basis = evidence.smallest_delay_s
+    median = sum((each.relay_late_p50_s or 0.0) * each.relay_packets for each in samples) / packets
+    tail = sum((each.relay_late_p99_s or 0.0) * each.relay_packets for each in samples) / packets
+    yield Measure("relay_late_p50", median, basis=basis)
+    yield Measure("relay_late_p99", tail, basis=basis)
+
+
+def _links(evidence: Evidence) -> Iterator[Measure]:
+    lossy = sum(use.loss_max > 0 for use in evidence.links)
+    for use in evidence.links:
+        offered = use.packets + use.dropped_queue + use.dropped_loss + use.dropped_relay
+        if offered < ENOUGH_PACKETS:
+            continue
+        where = f"link {use.link} leaving {use.node}"
+        yield Measure("relay_overload", use.dropped_relay / offered, where)
+        asked_in_queue = use.has_rate or (use.counts_together and use.loss_max > 0)
+        yield Measure("unasked_drops", 0.0 if asked_in_queue else use.dropped_queue / offered, where)
+        if use.loss_is_countable:
+            yield Measure("loss", _loss_error(use, lossy), where)
+
+
+def _loss_error(use: LinkUse, lossy: int) -> float:
+    """How far outside its interval the share of lost packets is; 0 inside it.
+
+    With ``lossy`` directions tested in one run, each gets its part of the 0.1 % for false alarms.
+    """
+    lost = use.dropped_loss + (use.dropped_queue if use.counts_together and use.loss_max > 0 else 0)
+    offered = use.packets + use.dropped_queue + use.dropped_loss
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, lossy)
+    low, high = interval(offered, use.loss_min, confidence)[0], interval(offered, use.loss_max, confidence)[1]
+    return max(low - lost, lost - high, 0) / offered
+
+
+def _calibration(evidence: Evidence) -> Iterator[Measure]:
+    failed = []
+    for path in evidence.calibration:
+        where = f"{path['from']} -> {path['to']}"
+        if path["measured_p50_s"] is None:
+            failed.append(where)
+            continue
+        yield Measure("delay_error", abs(path["measured_p50_s"] - path["asked_delay_s"]), where, path["asked_delay_s"])
+        if path.get("measured_rate") is not None and path.get("asked_rate"):
+            yield Measure("rate_error", abs(path["measured_rate"] / path["asked_rate"] - 1.0), where)
+    yield Measure("unmeasured", len(failed), next(iter(failed), ""))
+
+
+def _timeline(evidence: Evidence) -> Iterator[Measure]:
+    for row in evidence.events:
+        if row["t_planned"] is not None:
+            where = f"{row['kind']} {row['subject']} at {row['t_planned']:g} s"
+            yield Measure("event_late", max(0.0, row["t_actual"] - row["t_planned"]), where)
+
+
+def _watching(evidence: Evidence) -> Iterator[Measure]:
+    cost = evidence.sampling
+    if cost is None or cost.failure:
+        yield Measure("unwatched", 1.0, f"links and machine: {cost.failure if cost else 'nothing was sampled'}")
+        return
+    yield Measure("watch_gap", cost.gap_max_s, basis=cost.period_s)
+
+
+CHECKS: tuple[Callable[[Evidence], Iterator[Measure]], ...] = (
+    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching,
+)
