@@ -106,17 +106,16 @@ def _grid(family: Grid, build: Builder) -> None:
 def _fat_tree(family: FatTree, build: Builder) -> None:
     half = range(1, family.k // 2 + 1)
     core = [build.node(f"c{number}", "router") for number in range(1, len(half) ** 2 + 1)]
-    for pod in range(1, family.k + 1):
+    for pod in range(1, family.k + 1):  # links in an order that lets the routes to one pod go together
         aggregation = [build.node(f"a{pod}-{number}", "router") for number in half]
+        edge = [build.node(f"e{pod}-{number}", "router") for number in half]
         for group, name in enumerate(aggregation):
             for up in core[group * len(half) : (group + 1) * len(half)]:
                 build.join(up, name)
-        for number in half:
-            edge = build.node(f"e{pod}-{number}", "router")
-            for name in aggregation:
-                build.join(name, edge)
-            for host in half:
-                build.host(f"h{pod}-{number}-{host}", edge)
+            for down in edge:
+                build.join(name, down)
+        for number, host in product(half, half):
+            build.host(f"h{pod}-{number}-{host}", edge[number - 1])
 
 
 def _geometric(family: RandomGeometric, build: Builder) -> None:

@@ -22,6 +22,7 @@ from testbed.topology.model import End, Interface, Route
 from testbed.topology.segment import Segment
 
 Metric = Literal["hops", "delay"]
+Network = IPv4Network | IPv6Network
 _BITS = 60  # below it the tie-breaker, above it the metric; ten thousand hours in ns fit in
 
 
@@ -39,49 +40,56 @@ class _Reach:
     hop: Hop | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A link as the search sees it from one side."""
+
+    cost: int
+    beyond: str
+    leave: End
+    enter: End
+    segment: int
+
+
+class _Family:
+    """The subnets of one family, in rising order, as (first address, last address, number of the segment)."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.addresses = plan.addresses
+        self.used = tuple(subnet is not None for subnet in plan.subnets)
+        self.bits = max((subnet.max_prefixlen for subnet in plan.subnets if subnet), default=32)
+        self.ranges = sorted(
+            (int(subnet.network_address), int(subnet.broadcast_address), number)
+            for number, subnet in enumerate(plan.subnets) if subnet is not None
+        )
+
+
 class Router:
     """Knows the network as a graph of links with costs; answers which routes a node needs."""
 
     def __init__(self, draft: Draft, segments: Sequence[Segment], plans: Sequence[Plan], metric: Metric) -> None:
         self._kinds = {node.name: node.kind for node in draft.nodes}
-        self._links: dict[str, list[LinkDraft]] = {node.name: [] for node in draft.nodes}
-        for link in draft.links:
-            for end in link.ends:
-                self._links[end].append(link)
         self._metric = metric
-        self._segments = segments
-        self._plans = plans
-        self._segment_of = {link.name: number for number, segment in enumerate(segments) for link in segment.links}
-        self._exits = [self._routers_of(segment) for segment in segments]
+        self._families = [_Family(plan) for plan in plans]
+        segment_of = {link.name: number for number, segment in enumerate(segments) for link in segment.links}
+        self._own: dict[str, list[tuple[LinkDraft, int]]] = {node.name: [] for node in draft.nodes}
+        self._steps: dict[str, list[_Step]] = {node.name: [] for node in draft.nodes}
+        for link in draft.links:
+            for start, beyond in (link.ends, link.ends[::-1]):
+                segment = segment_of[link.name]
+                self._own[start].append((link, segment))
+                if self._kinds[beyond] != "host":
+                    cost = self._cost(link, start)
+                    self._steps[start].append(
+                        _Step(cost, beyond, End(link.name, start), End(link.name, beyond), segment)
+                    )
+        self._exits = [list(self._exits_of(segment)) for segment in segments]
 
-    def _routers_of(self, segment: Segment) -> list[tuple[str, LinkDraft]]:
-        return [(node, link) for node, link in segment.members if self._kinds[node] == "router"]
-
-    def routes(self, node: str, interfaces: Mapping[End, Interface]) -> tuple[Route, ...]:
-        """The routes of a host or router, IPv4 before IPv6; none where it reaches everything directly."""
-        return tuple(
-            Route(destination, str(plan.addresses[hop.enter].ip), interfaces[hop.leave].name)
-            for plan, destination, hop in self._ways(node)
-        )
-
-    def _ways(self, node: str) -> Iterator[tuple[Plan, IPv4Network | IPv6Network, Hop]]:
-        reached: dict[tuple[bool, ...], dict[str, _Reach]] = {}
-        gateways = self._gateways(node)
-        for plan in self._plans:
-            used = tuple(subnet is not None for subnet in plan.subnets)
-            if self._kinds[node] == "host" and len(gateways) == 1:
-                if gateways[0].enter in plan.addresses:
-                    yield plan, _everything(plan), gateways[0]
-                continue
-            if used not in reached:
-                reached[used] = self._search(node, used) if gateways else {}
-            for destination, hop in self._aggregated(node, reached[used], plan):
-                yield plan, destination, hop
-
-    def _gateways(self, node: str) -> list[Hop]:
-        """The routers that are one hop away."""
-        return [Hop(End(own.name, node), End(link.name, router)) for own in self._links[node]
-                for router, link in self._exits[self._segment_of[own.name]] if router != node]
+    def _exits_of(self, segment: Segment) -> Iterator[tuple[int, End]]:
+        """The routers on a segment, with what it costs each to send there."""
+        for node, link in segment.members:
+            if self._kinds[node] == "router":
+                yield self._cost(link, node), End(link.name, node)
 
     def _cost(self, link: LinkDraft, start: str) -> int:
         """What it costs to leave ``start`` over ``link``; switches are not hops."""
@@ -89,7 +97,36 @@ class Router:
         delay_ns = round(link.shapes[link.ends.index(start)].delay * 1e9)
         return (hops << _BITS) + delay_ns if self._metric == "hops" else (delay_ns << _BITS) + hops
 
-    def _search(self, start: str, used: tuple[bool, ...]) -> dict[str, _Reach]:
+    def routes(self, node: str, interfaces: Mapping[End, Interface]) -> tuple[Route, ...]:
+        """The routes of a host or router, IPv4 before IPv6; none where it reaches everything directly."""
+        found = []
+        best: dict[tuple[bool, ...], list[Hop | None]] = {}
+        for family in self._families:
+            gateway: dict[Hop, tuple[str, str]] = {}
+            for destination, hop in self._ways(node, family, best):
+                if hop not in gateway:
+                    gateway[hop] = (str(family.addresses[hop.enter].ip), interfaces[hop.leave].name)
+                found.append(Route(destination, *gateway[hop]))
+        return tuple(found)
+
+    def _ways(
+        self, node: str, family: _Family, best: dict[tuple[bool, ...], list[Hop | None]]
+    ) -> Iterator[tuple[Network, Hop]]:
+        """The aggregated ways of one family; ``best`` keeps what both families share."""
+        gateways = [Hop(End(own.name, node), enter) for own, segment in self._own[node]
+                    for _, enter in self._exits[segment] if enter.node != node and family.used[segment]]
+        if not gateways:
+            return
+        if self._kinds[node] == "host" and len(gateways) == 1:
+            yield IPv4Network("0.0.0.0/0") if family.bits == 32 else IPv6Network("::/0"), gateways[0]
+            return
+        if family.used not in best:
+            best[family.used] = self._best(node, self._search(node, family.used))
+        hops = best[family.used]
+        ways = [(first, last, hop) for first, last, number in family.ranges if (hop := hops[number]) is not None]
+        yield from aggregate(ways, family.bits)
+
+    def _search(self, start: str, used: Sequence[bool]) -> dict[str, _Reach]:
         """The cheapest way from ``start`` to each router and switch; of equal ways the one found first."""
         reached: dict[str, _Reach] = {}
         order = count()
@@ -99,42 +136,27 @@ class Router:
             if node in reached:
                 continue
             reached[node] = _Reach(cost, hop)
-            for link in self._links[node]:
-                beyond = link.beyond(node)
-                if beyond in reached or self._kinds[beyond] == "host" or not used[self._segment_of[link.name]]:
+            for step in self._steps[node]:
+                if step.beyond in reached or not used[step.segment]:
                     continue
-                out = leave or End(link.name, node)
-                is_router = self._kinds[beyond] == "router"
-                first = Hop(out, End(link.name, beyond)) if hop is None and is_router else hop
-                heappush(heap, (cost + self._cost(link, node), next(order), beyond, out, first))
+                out, first = leave or step.leave, hop
+                if first is None and self._kinds[step.beyond] == "router":
+                    first = Hop(out, step.enter)
+                heappush(heap, (cost + step.cost, next(order), step.beyond, out, first))
         return reached
 
-    def _aggregated(
-        self, node: str, reached: Mapping[str, _Reach], plan: Plan
-    ) -> Iterator[tuple[IPv4Network | IPv6Network, Hop]]:
-        own = {self._segment_of[link.name] for link in self._links[node]}
-        ways: list[tuple[int, int, Hop]] = []
-        bits = 0
-        for number, subnet in enumerate(plan.subnets):
-            hop = self._best(number, reached) if subnet is not None and number not in own else None
-            if hop is not None and subnet is not None:
-                bits = subnet.max_prefixlen
-                ways.append((int(subnet.network_address), int(subnet.broadcast_address), hop))
-        yield from aggregate(sorted(ways, key=lambda way: way[0]), bits)
-
-    def _best(self, number: int, reached: Mapping[str, _Reach]) -> Hop | None:
-        best: tuple[int, Hop | None] | None = None
-        for router, link in self._exits[number]:
-            way = reached.get(router)
-            if way is not None:
-                cost = way.cost + self._cost(link, router)
-                best = (cost, way.hop) if best is None or cost < best[0] else best
-        return best[1] if best else None
-
-
-def _everything(plan: Plan) -> IPv4Network | IPv6Network:
-    version = next(subnet.version for subnet in plan.subnets if subnet is not None)
-    return IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
+    def _best(self, node: str, reached: Mapping[str, _Reach]) -> list[Hop | None]:
+        """For each segment the first hop towards it; None where ``node`` is on it or cannot reach it."""
+        own = {segment for _, segment in self._own[node]}
+        best: list[Hop | None] = []
+        for number, exits in enumerate(self._exits):
+            ways = [(reached[enter.node].cost + cost, index) for index, (cost, enter) in enumerate(exits)
+                    if enter.node in reached]
+            if number in own or not ways:
+                best.append(None)
+            else:
+                best.append(reached[exits[min(ways)[1]][1].node].hop)
+        return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +169,7 @@ class _Block:
     halves: tuple[_Block, _Block] | None
 
 
-def aggregate(ways: Sequence[tuple[int, int, Hop]], bits: int) -> Iterator[tuple[IPv4Network | IPv6Network, Hop]]:
+def aggregate(ways: Sequence[tuple[int, int, Hop]], bits: int) -> Iterator[tuple[Network, Hop]]:
     """The fewest prefixes that send each way, an address range (first, last) in rising order, to its hop."""
     if not ways:
         return
@@ -167,7 +189,7 @@ def aggregate(ways: Sequence[tuple[int, int, Hop]], bits: int) -> Iterator[tuple
         left, right = split(low, middle), split(middle, high)
         return _Block(low, high, left.hops & right.hops or left.hops | right.hops, (left, right))
 
-    def give(block: _Block, inherited: int) -> Iterator[tuple[IPv4Network | IPv6Network, Hop]]:
+    def give(block: _Block, inherited: int) -> Iterator[tuple[Network, Hop]]:
         if inherited not in block.hops:
             inherited = min(block.hops)
             yield _cover(starts[block.low], ways[block.high - 1][1], bits), hops[inherited]
@@ -177,7 +199,7 @@ def aggregate(ways: Sequence[tuple[int, int, Hop]], bits: int) -> Iterator[tuple
     yield from give(split(0, len(ways)), -1)
 
 
-def _cover(first: int, last: int, bits: int) -> IPv4Network | IPv6Network:
+def _cover(first: int, last: int, bits: int) -> Network:
     """The smallest prefix that holds both addresses."""
     width = (first ^ last).bit_length()
     start, length = first >> width << width, bits - width
