@@ -83,7 +83,8 @@ def merge(schedule: Iterable[Record], outcomes: Mapping[int, Record], sent_at_le
 
 def derived(row: Record) -> Record:
     """``row`` with the columns that follow from others; what cannot be known stays empty."""
-    row["send_delay_s"] = _less(row.get("t_sent"), row.get("t_scheduled"))
+    if not row.get("user"):  # a user of a closed loop is late because it waits for an answer: not the generator's fault
+        row["send_delay_s"] = _less(row.get("t_sent"), row.get("t_scheduled"))
     row["response_time_s"] = _less(row.get("t_done"), row.get("t_scheduled"))
     row["service_latency_s"] = _less(row.get("t_done"), row.get("t_sent"))
     if row["status"] == "ok" and row.get("exec_s") is not None:

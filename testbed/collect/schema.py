@@ -21,11 +21,12 @@ INVOCATIONS = Table(
         Column("invocation_id", "integer", "", "Counts from 0 in order of the schedule."),
         Column("session", "text", "", "The session that the invocation belongs to."),
         Column("client", "text", "", "The node that invoked."),
+        Column("user", "text", "", "In a closed loop, the user, who waits for each answer; empty in an open loop."),
         Column("function", "text", "", "The function invoked."),
         Column("t_scheduled", "number", "s", "When the workload asked for it."),
         Column("t_sent", "number", "s", "When the client began to send it."),
         Column("t_done", "number", "s", "When the client had the answer, or gave up."),
-        Column("send_delay_s", "number", "s", "t_sent - t_scheduled: how late the generator was."),
+        Column("send_delay_s", "number", "s", "t_sent - t_scheduled, the lateness of the generator; open loop only."),
         Column("in_flight", "integer", "count", "Invocations of this client under way when it was sent."),
         Column("status", "text", "", "ok, error, rejected, timeout, dropped (in-flight limit), unsent or lost."),
         Column("error", "text", "", "What went wrong, in the words of whoever noticed."),
@@ -48,7 +49,9 @@ INVOCATIONS = Table(
 RUN_COLUMNS = ("run_id", "verdict", "substrate", "system", "seed")
 """The columns of INVOCATIONS that are the same in every row of a run."""
 
-SCHEDULE_COLUMNS = ("invocation_id", "phase", "session", "client", "function", "t_scheduled", "request_bytes")
+SCHEDULE_COLUMNS = (
+    "invocation_id", "phase", "session", "client", "user", "function", "t_scheduled", "request_bytes",
+)
 """The columns of INVOCATIONS that a client's ``schedule.csv`` gives; it may have others of its own (the payload)."""
 
 OUTCOME_COLUMNS = (

@@ -196,7 +196,10 @@ class Role(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One scheduled invocation. ``t_scheduled`` is seconds after the start of the workload."""
+    """One scheduled invocation. ``t_scheduled`` is seconds after the start of the workload.
+
+    ``user`` is empty in an open loop; in a closed one, a user has one invocation under way at most.
+    """
 
     invocation_id: int
     t_scheduled: float
@@ -205,6 +208,7 @@ class Invocation:
     payload: str
     session: str = ""
     phase: Literal["warmup", "measure", "cooldown"] = "measure"
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
