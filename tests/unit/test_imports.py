@@ -18,7 +18,7 @@ LEVELS = [
     ["testbed.collect"],
     ["testbed.deploy"],
     ["testbed.workload"],
-    ["testbed.store"],
+    ["testbed.store", "testbed.collect.schema"],
     ["testbed.roles"],
     ["testbed.substrate"],
     ["testbed.shaping"],
