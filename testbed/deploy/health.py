@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from testbed.roles.live import TableFile
+from testbed.roles.precise import PreciseSelector
 from testbed.tables import Column, Table
 
 PERIOD_S = 0.5
@@ -39,7 +40,7 @@ class WatchedSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait as the selector does, and look at the clock before and after."""
         begun = time.monotonic()
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
+        ready = super().select(timeout)
         ended = time.monotonic()
         late = ended - begun - timeout if timeout is not None and timeout > 0 else 0.0
         self._worst = max(self._worst, begun - self._left, late)
