@@ -36,9 +36,9 @@ def checksummed(frame: bytes) -> bytearray:
         return whole
     start += HEADER_BYTES
     data = bytes(whole[start:]) + b"\0" * (len(whole) - start & 1)
-    # The one's complement sum of 16-bit words is their sum modulo 65535 (RFC 1071), and 0 is written as 0xffff.
-    total = int.from_bytes(data, "big") % 0xFFFF
-    whole[start + offset : start + offset + 2] = ((0xFFFF - total) or 0xFFFF).to_bytes(2, "big")
+    # The one's complement sum of 16-bit words (RFC 1071) is the number that they form, modulo 65535.
+    checksum = 0xFFFF - int.from_bytes(data, "big") % 0xFFFF
+    whole[start + offset : start + offset + 2] = checksum.to_bytes(2, "big")
     HEADER.pack_into(whole, 0, flags & ~_NEEDS_CHECKSUM, kind, length, segment, 0, 0)
     return whole
 

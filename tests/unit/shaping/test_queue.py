@@ -1,0 +1,280 @@
+"""The queue model, with a clock that the test moves by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.shaping.queue import Direction, Treatment
+
+FRAME = 1250  # bytes: 10,000 bits, which take 1 ms at 10 Mbit/s
+
+
+def direction(rng: int = 1, **shape: object) -> Direction[int]:
+    return Direction(replace(Treatment(), **shape), Random(rng))  # type: ignore[arg-type]
+
+
+def delivered(way: Direction[int], until: float = inf) -> list[tuple[float, int]]:
+    """All that comes out, each packet with the time for which it was due, asked for in small steps."""
+    found = []
+    while way.next_due <= until and not way.finished:
+        found += way.due(way.next_due)
+    return found
+
+
+def test_a_plain_direction_delivers_at_once() -> None:
+    way = direction()
+    way.take(3.0, 1, FRAME)
+    assert way.due(3.0) == [(3.0, 1)]
+
+
+def test_nothing_is_due_before_its_time() -> None:
+    way = direction(delay=0.010)
+    way.take(1.0, 1, FRAME)
+    assert way.due(1.009999) == []
+    assert way.next_due == pytest.approx(1.010)
+    assert not way.finished
+    assert [packet for _, packet in way.due(1.010001)] == [1]
+    assert way.finished
+    assert way.next_due == inf
+
+
+def test_a_rate_serialises_one_packet_after_the_other_and_the_delay_follows() -> None:
+    way = direction(rate=10e6, delay=0.005)
+    for number in range(3):
+        way.take(0.0, number, FRAME)
+    assert [due for due, _ in delivered(way)] == pytest.approx([0.006, 0.007, 0.008])
+
+
+def test_an_idle_link_does_not_save_up_rate() -> None:
+    way = direction(rate=10e6)
+    way.take(0.0, 1, FRAME)
+    way.take(5.0, 2, FRAME)
+    way.take(5.0, 3, FRAME)
+    assert [due for due, _ in delivered(way)] == pytest.approx([0.001, 5.001, 5.002])
+
+
+@pytest.mark.parametrize(
+    ("queue", "passing"),
+    [
+        ({"queue_packets": 1}, [0, 1]),
+        ({"queue_packets": 3}, [0, 1, 2, 3]),
+        ({"queue_packets": None, "queue_bytes": 2 * FRAME}, [0, 1, 2]),
+        ({"queue_packets": None, "queue_bytes": 3 * FRAME - 1}, [0, 1, 2]),
+        ({"queue_packets": None, "queue_bytes": None}, list(range(10))),
+    ],
+)
+def test_the_tail_is_dropped_beyond_the_limit_and_the_packet_in_service_does_not_count(
+    queue: dict[str, int | None], passing: list[int]
+) -> None:
+    way = direction(rate=10e6, **queue)
+    for number in range(10):
+        way.take(0.0, number, FRAME)
+    assert [packet for _, packet in delivered(way)] == passing
+    assert way.dropped_queue == 10 - len(passing)
+
+
+def test_room_in_the_queue_comes_back_as_packets_enter_service() -> None:
+    way = direction(rate=10e6, queue_packets=1)
+    for number, now in enumerate([0.0, 0.0, 0.0, 0.0011, 0.0012]):
+        way.take(now, number, FRAME)
+    assert [packet for _, packet in delivered(way)] == [0, 1, 3]
+
+
+def test_the_queue_limit_does_not_count_what_is_under_way() -> None:
+    way = direction(rate=10e6, delay=1.0, queue_packets=1)
+    for number in range(50):
+        way.take(number * 0.001, number, FRAME)
+    assert way.dropped_queue == 0
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "pareto"])
+def test_jitter_has_the_spread_that_was_asked_for(distribution: str) -> None:
+    way = direction(delay=0.1, jitter=0.01, distribution=distribution)
+    extra = []
+    for number in range(20_000):
+        way.take(number, number, FRAME)
+        extra.append(way.due(inf)[0][0] - number - 0.1)
+    mean = sum(extra) / len(extra)
+    deviation = (sum((each - mean) ** 2 for each in extra) / len(extra)) ** 0.5
+    assert mean == pytest.approx(0, abs=4e-4)
+    if distribution == "uniform":  # the half width is asked for
+        assert max(map(abs, extra)) <= 0.01
+        assert deviation == pytest.approx(0.01 / 3**0.5, rel=0.03)
+    else:  # a Pareto sample's deviation converges slowly
+        assert deviation == pytest.approx(0.01, rel=0.03 if distribution == "normal" else 0.25)
+
+
+def test_jitter_never_makes_a_packet_arrive_before_it_left() -> None:
+    way = direction(delay=0.001, jitter=0.1)
+    for number in range(1000):
+        way.take(number, number, FRAME)
+        assert way.due(inf)[0][0] >= number
+
+
+def test_jitter_alone_keeps_the_order() -> None:
+    way = direction(delay=0.1, jitter=0.05)
+    for number in range(1000):
+        way.take(number * 0.001, number, FRAME)
+    out = delivered(way)
+    assert [packet for _, packet in out] == list(range(1000))
+    assert [due for due, _ in out] == sorted(due for due, _ in out)
+
+
+def test_reordered_packets_skip_the_delay_and_overtake() -> None:
+    way = direction(delay=0.05, reorder=0.25)
+    for number in range(4000):
+        way.take(number * 0.001, number, FRAME)
+    early = [packet for due, packet in delivered(way) if due == pytest.approx(packet * 0.001)]
+    assert 890 <= len(early) <= 1110  # binomial: 1000 +- 4 standard deviations
+    way = direction(delay=0.05, reorder=1.0)
+    way.take(0.0, 1, FRAME)
+    assert way.due(0.0) == [(0.0, 1)]
+
+
+@pytest.mark.parametrize(("key", "counter"), [("loss", "dropped_loss"), ("duplicate", "packets")])
+def test_shares_are_those_asked_for(key: str, counter: str) -> None:
+    way = direction(**{key: 0.1})
+    for number in range(10_000):
+        way.take(0.0, number, FRAME)
+    out = delivered(way)
+    changed = way.dropped_loss if counter == "dropped_loss" else len(out) - 10_000
+    assert 880 <= changed <= 1120  # binomial: 1000 +- 4 standard deviations
+    assert way.packets + way.dropped_loss == (10_000 if key == "loss" else len(out))
+
+
+def test_a_corrupt_packet_is_what_the_given_function_makes_of_it_or_lost() -> None:
+    shape = Treatment(corrupt=1.0)
+    flipped: Direction[bytes] = Direction(shape, Random(1), lambda packet, _: packet + b"!")
+    flipped.take(0.0, b"a", 1)
+    assert flipped.due(0.0) == [(0.0, b"a!")]
+    lost: Direction[bytes] = Direction(shape, Random(1), lambda packet, _: None)
+    lost.take(0.0, b"a", 1)
+    assert lost.finished
+    assert lost.dropped_loss == 1
+
+
+def test_a_slower_rate_holds_for_what_waits_and_not_for_what_is_in_service() -> None:
+    way = direction(rate=10e6)
+    for number in range(3):
+        way.take(0.0, number, FRAME)
+    way.reshape(0.0005, Treatment(rate=1e6))
+    assert [due for due, _ in delivered(way)] == pytest.approx([0.001, 0.011, 0.021])
+
+
+def test_taking_the_rate_away_empties_the_queue() -> None:
+    way = direction(rate=1e6)
+    for number in range(3):
+        way.take(0.0, number, FRAME)
+    way.reshape(0.005, Treatment())
+    assert [due for due, _ in delivered(way)] == pytest.approx([0.010, 0.010, 0.010])
+
+
+def test_a_shorter_delay_does_not_let_later_packets_overtake() -> None:
+    way = direction(delay=0.050)
+    way.take(0.0, 1, FRAME)
+    way.reshape(0.010, Treatment(delay=0.001))
+    way.take(0.011, 2, FRAME)
+    way.take(0.060, 3, FRAME)
+    assert delivered(way) == [(pytest.approx(0.050), 1), (pytest.approx(0.050), 2), (pytest.approx(0.061), 3)]
+
+
+def test_a_cut_loses_what_is_under_way_and_what_comes_and_a_mend_starts_afresh() -> None:
+    way = direction(rate=10e6, delay=0.01)
+    for number in range(3):
+        way.take(0.0, number, FRAME)
+    way.connect(False)
+    way.take(0.001, 3, FRAME)
+    assert way.finished
+    assert way.next_due == inf
+    assert way.dropped_down == 4
+    way.connect(True)
+    way.take(0.002, 4, FRAME)
+    assert delivered(way) == [(pytest.approx(0.013), 4)]
+
+
+def test_a_buffer_of_many_segments_counts_as_the_packets_it_stands_for() -> None:
+    way = direction(rate=10e6, queue_packets=10)
+    way.take(0.0, 0, FRAME)
+    way.take(0.0, 1, 8 * FRAME, 8)
+    way.take(0.0, 2, 3 * FRAME, 3)
+    assert [due for due, _ in delivered(way)] == pytest.approx([0.001, 0.009])
+    assert (way.packets, way.size_bytes, way.dropped_queue) == (9, 9 * FRAME, 3)
+
+
+def test_equal_seeds_give_equal_fates() -> None:
+    def fates(seed: int) -> list[tuple[float, int]]:
+        way = direction(seed, loss=0.2, duplicate=0.1, reorder=0.1, jitter=0.01, delay=0.05, rate=10e6)
+        for number in range(300):
+            way.take(number * 0.001, number, FRAME)
+        return delivered(way)
+
+    assert fates(7) == fates(7)
+    assert fates(7) != fates(8)
+
+
+SHAPES = st.builds(
+    Treatment,
+    delay=st.floats(0, 0.1), jitter=st.floats(0, 0.05), distribution=st.sampled_from(["normal", "uniform", "pareto"]),
+    loss=st.sampled_from([0.0, 0.1, 1.0]), duplicate=st.sampled_from([0.0, 0.3]), corrupt=st.sampled_from([0.0, 0.2]),
+    reorder=st.sampled_from([0.0, 0.3]), rate=st.none() | st.floats(1e3, 1e9),
+    queue_packets=st.none() | st.integers(1, 20), queue_bytes=st.none() | st.integers(1, 50_000),
+)  # fmt: skip
+STEPS = st.lists(
+    st.tuples(st.floats(0, 0.05), st.integers(1, 1500) | SHAPES | st.booleans()), max_size=60
+)  # pause, then a packet of so many bytes, another shape, or a cut or mend
+
+
+@given(SHAPES, STEPS, st.integers(0, 2**32))
+def test_no_packet_is_ever_unaccounted_for_early_or_late(
+    shape: Treatment, steps: list[tuple[float, object]], seed: int
+) -> None:
+    way: Direction[float] = Direction(shape, Random(seed), lambda packet, _: packet)
+    now, offered, out = 0.0, 0, 0
+    for pause, step in steps:
+        now += pause
+        for due, arrived in way.due(now):
+            assert arrived <= due <= now
+            out += 1
+        assert way.next_due > now
+        if isinstance(step, Treatment):
+            way.reshape(now, step)
+        elif isinstance(step, bool):
+            way.connect(step)
+        elif isinstance(step, int):
+            way.take(now, now, step)
+            offered += 1
+    out += len(way.due(inf))
+    assert way.finished
+    lost = way.dropped_loss + way.dropped_queue + way.dropped_down
+    assert way.packets == out
+    assert offered <= out + lost <= 2 * offered  # a packet has at most two copies, and each has one fate
+
+
+@given(st.floats(1e4, 1e9), st.lists(st.tuples(st.floats(0, 0.01), st.integers(1, 1500)), min_size=1, max_size=60))
+def test_a_rate_is_exact_over_every_busy_period(rate: float, arrivals: list[tuple[float, int]]) -> None:
+    way: Direction[int] = Direction(Treatment(rate=rate, queue_packets=None), Random(1))
+    now = free_at = 0.0
+    expected = []
+    for pause, size in arrivals:
+        now += pause
+        way.take(now, size, size)
+        free_at = max(now, free_at) + size * 8 / rate
+        expected.append(free_at)
+    assert [due for due, _ in delivered(way)] == pytest.approx(expected)
+
+
+@given(SHAPES.map(lambda shape: replace(shape, reorder=0.0)), st.lists(st.floats(0, 0.02), max_size=60), st.integers())
+def test_order_is_kept_unless_reordering_is_asked_for(shape: Treatment, pauses: list[float], seed: int) -> None:
+    way: Direction[int] = Direction(shape, Random(seed), lambda packet, _: packet)
+    now = 0.0
+    for number, pause in enumerate(pauses):
+        now += pause
+        way.take(now, number, 100)
+    packets = [packet for _, packet in delivered(way)]
+    assert packets == sorted(packets)
