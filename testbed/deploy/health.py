@@ -29,7 +29,7 @@ HEALTH = Table(
 )
 
 
-class WatchedSelector(selectors.DefaultSelector):
+class WatchedSelector(PreciseSelector):
     """A selector that keeps the largest lag since it was last asked."""
 
     def __init__(self) -> None:
