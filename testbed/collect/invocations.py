@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,12 +29,31 @@ STATUSES = ("ok", "error", "rejected", "timeout", "dropped", "lost", "unsent")
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One row of a schedule. ``at_sending`` marks one that its user added to the schedule when it sent it."""
+
+    row: Record
+    user: str = ""
+    at_sending: bool = False
+
+    @property
+    def number(self) -> int:
+        """Its invocation_id."""
+        return int(self.row["invocation_id"])
+
+
 @dataclass(slots=True)
 class Invocations:
-    """The merged rows in order of ``invocation_id``, and a sentence for each line that was refused."""
+    """The merged rows in order of ``invocation_id``, and a sentence for each line that was refused.
+
+    ``waiting`` are the invocations that had to wait for an earlier answer to their user: how late they were sent says
+    nothing about the generator.
+    """
 
     rows: list[Record] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    waiting: frozenset[int] = frozenset()
 
     def stamped(self, run: Row) -> Iterator[Row]:
         """The rows of ``invocations.csv``: each with the run's columns (run_id, verdict, substrate, system, seed)."""
@@ -55,29 +75,36 @@ def collect(folders: Iterable[Path]) -> Invocations:
         if before["invocation_id"] == after["invocation_id"]:
             raise TestbedError(f"Invocation {after['invocation_id']} is scheduled for both {before['client']} and "
                                f"{after['client']}; identifiers must be unique in a run.")
-    return Invocations(rows, [sentence for part in parts for sentence in part.refused])
+    refused = [sentence for part in parts for sentence in part.refused]
+    return Invocations(rows, refused, frozenset().union(*(part.waiting for part in parts)))
 
 
 def _client(folder: Path) -> Invocations:
     schedule = _schedule(folder / "schedule.csv")
     outcomes, refused = _outcomes(folder / "outcomes.csv", schedule)
-    return Invocations(merge(schedule.values(), outcomes, _sent_at_least(folder / "progress.json")), refused)
+    has_users = any(planned.user for planned in schedule.values())
+    known = 0 if has_users else _sent_at_least(folder / "progress.json")  # its count does not tell users apart
+    waiting = frozenset(each.number for each in schedule.values() if each.user and not each.at_sending)
+    return Invocations(merge(schedule.values(), outcomes, known), refused, waiting)
 
 
-def merge(schedule: Iterable[Record], outcomes: Mapping[int, Record], sent_at_least: int = 0) -> list[Record]:
+def merge(schedule: Iterable[Planned], outcomes: Mapping[int, Record], sent_at_least: int = 0) -> list[Record]:
     """One row for each row of one client's ``schedule``, in order of ``invocation_id``, with all derived columns.
 
-    ``sent_at_least`` is how many invocations the client said it had fired. A client fires in order of ``t_scheduled``,
-    so an invocation without outcome was under way (``lost``) if a later one is known to have been fired.
+    ``sent_at_least`` is how many invocations of the open loop the client said it had come to. In the open loop, and for
+    each user, a client fires in order of ``t_scheduled``: an invocation without outcome was under way (``lost``) if a
+    later one was fired. What a thinking user added to the schedule it did at the moment of sending.
     """
-    in_order = sorted(schedule, key=_firing_order)
-    last = max((number for number, row in enumerate(in_order) if _was_reached(outcomes.get(row["invocation_id"]))),
-               default=-1)
-    reached = max(last + 1, sent_at_least)
-    rows = []
-    for number, planned in enumerate(in_order):
-        outcome = outcomes.get(planned["invocation_id"]) or _missing(number < reached)
-        rows.append(derived({**planned, **outcome}))
+    rows, by_user = [], defaultdict(list)
+    for planned in schedule:
+        by_user[planned.user].append(planned)
+    for user, mine in by_user.items():
+        mine.sort(key=_firing_order)
+        reached = max((number + 1 for number, each in enumerate(mine) if _was_reached(outcomes.get(each.number))),
+                      default=0)
+        reached = reached if user else max(reached, sent_at_least)
+        rows += [derived({**each.row, **(outcomes.get(each.number) or _missing(number < reached or each.at_sending))})
+                 for number, each in enumerate(mine)]
     return sorted(rows, key=lambda row: row["invocation_id"])
 
 
@@ -97,8 +124,8 @@ def _less(later: float | None, earlier: float | None) -> float | None:
     return None if later is None or earlier is None else later - earlier
 
 
-def _firing_order(row: Record) -> tuple[float, int]:
-    return row.get("t_scheduled") or 0.0, row["invocation_id"]
+def _firing_order(planned: Planned) -> tuple[float, int]:
+    return planned.row.get("t_scheduled") or 0.0, planned.number
 
 
 def _was_reached(outcome: Record | None) -> bool:
@@ -112,26 +139,33 @@ def _missing(was_sent: bool) -> Record:
 
 
 def _sent_at_least(path: Path) -> int:
-    """How many invocations the client last said it had fired; 0 where it said nothing readable."""
+    """How many invocations the client last said it had fired or dropped; 0 where it said nothing readable."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return int(json.loads(path.read_text(encoding="utf-8"))["sent"])
+        progress = json.loads(path.read_text(encoding="utf-8"))
+        return int(progress["sent"]) + int(progress["dropped"])
     return 0
 
 
-def _schedule(path: Path) -> dict[int, Record]:
-    rows: dict[int, Record] = {}
+def _schedule(path: Path) -> dict[int, Planned]:
+    found: dict[int, Planned] = {}
     for line in whole_rows(path):
         try:
-            row = _typed(line, SCHEDULE_COLUMNS)
+            planned = _planned(line)
         except ValueError as error:
             raise TestbedError(f"The schedule of a client is not readable: {path}: {error}.") from error
-        if row["invocation_id"] in rows:
-            raise TestbedError(f"{path} schedules invocation {row['invocation_id']} twice.")
-        rows[row["invocation_id"]] = row
-    return rows
+        if planned.number in found:
+            raise TestbedError(f"{path} schedules invocation {planned.number} twice.")
+        found[planned.number] = planned
+    return found
 
 
-def _outcomes(path: Path, schedule: Mapping[int, Record]) -> tuple[dict[int, Record], list[str]]:
+def _planned(line: Mapping[str, str] | str) -> Planned:
+    row = _typed(line, SCHEDULE_COLUMNS)
+    assert not isinstance(line, str)  # _typed has refused it
+    return Planned(row, line.get("user", ""), line.get("payload") == "")
+
+
+def _outcomes(path: Path, schedule: Mapping[int, Planned]) -> tuple[dict[int, Record], list[str]]:
     """The readable outcomes by identifier, and why each other line was refused. The first of two outcomes counts."""
     found: dict[int, Record] = {}
     refused: list[str] = []
@@ -146,7 +180,7 @@ def _outcomes(path: Path, schedule: Mapping[int, Record]) -> tuple[dict[int, Rec
     return found, refused
 
 
-def _check(row: Record, found: Mapping[int, Record], schedule: Mapping[int, Record]) -> None:
+def _check(row: Record, found: Mapping[int, Record], schedule: Mapping[int, Planned]) -> None:
     number = row["invocation_id"]
     if number in found:
         raise ValueError(f"a second outcome of invocation {number}")

@@ -52,7 +52,7 @@ RUN_COLUMNS = ("run_id", "verdict", "substrate", "system", "seed")
 SCHEDULE_COLUMNS = (
     "invocation_id", "phase", "session", "client", "user", "function", "t_scheduled", "request_bytes",
 )
-"""The columns of INVOCATIONS that a client's ``schedule.csv`` gives; it may have others of its own (the payload)."""
+"""The columns of INVOCATIONS that a client's ``schedule.csv`` gives; it has ``user`` and ``payload`` besides."""
 
 OUTCOME_COLUMNS = (
     "invocation_id", "t_sent", "t_done", "in_flight", "status", "error", "init_s", "queue_s", "exec_s", "node", "hops",

@@ -74,9 +74,13 @@ class Evidence:
     smallest_delay_s: float = 0.0
 
 
-def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = ()) -> Firing:
-    """How well the rows of ``invocations.csv`` were sent; clients in ``excused`` were killed by the timeline."""
-    counted = [row for row in rows if row["client"] not in excused]
+def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = (), waiting: Collection[int] = ()) -> Firing:
+    """How well the rows of ``invocations.csv`` were sent.
+
+    Clients in ``excused`` were killed by the timeline; invocations in ``waiting`` were held back by their user's earlier
+    ones (:class:`testbed.collect.invocations.Invocations`). Neither is the generator's fault.
+    """
+    counted = [row for row in rows if row["client"] not in excused and row["invocation_id"] not in waiting]
     measured = [row for row in counted if row["phase"] == "measure"] or counted
     delays = sorted(row["send_delay_s"] for row in measured if row.get("send_delay_s") is not None)
     responses = sorted(row["response_time_s"] for row in measured

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.collect.invocations import collect, merge
+from testbed.collect.invocations import Planned, collect, merge
 from testbed.collect.schema import INVOCATIONS
 from testbed.errors import TestbedError
 from testbed.store import Run, RunRecord
 
-SCHEDULE = ("invocation_id", "phase", "session", "client", "function", "t_scheduled", "request_bytes", "payload")
+SCHEDULE = ("invocation_id", "phase", "session", "client", "function", "t_scheduled", "request_bytes", "user",
+            "payload")
 OUTCOME = ("invocation_id", "t_sent", "t_done", "in_flight", "status", "error", "exec_s", "node", "cold")
 
 
@@ -32,7 +33,7 @@ def as_csv(header: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 def planned(number: int, t: float | None = None, client: str = "c1") -> dict[str, Any]:
     return {"invocation_id": number, "phase": "measure", "session": "s", "client": client, "function": "f",
-            "t_scheduled": number / 10 if t is None else t, "request_bytes": 5, "payload": "hello"}
+            "t_scheduled": number / 10 if t is None else t, "request_bytes": 5, "user": "", "payload": 0}
 
 
 def ended(number: int, status: str = "ok", error: str = "", **more: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def client(folder: Path, schedule: list[dict[str, Any]], outcomes: list[dict[str
     if outcomes is not None:
         (folder / "outcomes.csv").write_bytes(as_csv(OUTCOME, outcomes).encode()[:cut])
     if sent is not None:
-        (folder / "progress.json").write_text(json.dumps({"sent": sent}))
+        (folder / "progress.json").write_text(json.dumps({"sent": sent, "dropped": 0}))
     return folder
 
 
@@ -79,6 +80,17 @@ def test_what_was_fired_before_a_known_firing_and_has_no_outcome_is_lost_and_the
 def test_the_clients_own_count_of_what_it_fired_is_evidence_too(tmp_path: Path) -> None:
     schedule = [planned(number) for number in range(3)]
     assert statuses(client(tmp_path, schedule, [], sent=2)) == ["lost", "lost", "unsent"]
+
+
+def test_a_users_later_invocations_wait_for_its_own_earlier_ones_only(tmp_path: Path) -> None:
+    schedule = [planned(0) | {"user": "u1"}, planned(1) | {"user": "u2"}, planned(2) | {"user": "u1"}, planned(3)]
+    assert statuses(client(tmp_path, schedule, [ended(2), ended(3)], sent=3)) == ["lost", "unsent", "ok", "ok"]
+    assert collect([tmp_path]).waiting == {0, 1, 2}
+
+
+def test_what_a_thinking_user_added_to_the_schedule_was_being_sent(tmp_path: Path) -> None:
+    schedule = [planned(0) | {"user": "u1", "payload": ""}, planned(1) | {"user": "u2", "payload": ""}]
+    assert statuses(client(tmp_path, schedule, [ended(1)])) == ["lost", "ok"]
 
 
 def test_a_client_that_never_wrote_anything_leaves_its_whole_schedule_unsent(tmp_path: Path) -> None:
@@ -172,7 +184,7 @@ def _complete(outcomes: list[dict[str, Any]], cut: int) -> list[dict[str, Any]]:
 
 @given(st.sets(st.integers(0, 30)), st.integers(0, 40))
 def test_nothing_unsent_comes_before_anything_that_was_fired(done: set[int], sent: int) -> None:
-    rows = merge([planned(number) for number in range(31)], {number: ended(number) for number in done}, sent)
+    rows = merge([Planned(planned(number)) for number in range(31)], {number: ended(number) for number in done}, sent)
     fired = [row["status"] != "unsent" for row in rows]
     assert fired == sorted(fired, reverse=True)
     assert sum(fired) == max([min(sent, 31), *(number + 1 for number in done)])

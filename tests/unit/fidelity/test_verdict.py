@@ -151,7 +151,7 @@ def test_the_documentation_has_a_line_for_every_limit() -> None:
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
-    return {"client": "c1", "phase": "measure", "status": "ok", "send_delay_s": 0.001, "response_time_s": 0.1} | more
+    return {"invocation_id": number, "client": "c1", "phase": "measure", "status": "ok", "send_delay_s": 0.001, "response_time_s": 0.1} | more
 
 
 def test_one_late_invocation_among_a_few_dozen_does_not_make_the_99th_percentile() -> None:
@@ -163,6 +163,11 @@ def test_invocations_of_a_client_that_the_timeline_killed_are_excused() -> None:
     rows = [row(0), row(1, client="c2", status="unsent", send_delay_s=None), row(2, status="dropped")]
     found = firing(rows, excused={"c2"})
     assert (found.scheduled, found.issued) == (2, 1)
+
+
+def test_invocations_that_waited_for_their_users_earlier_answer_do_not_count_as_late() -> None:
+    found = firing([row(0), row(1, send_delay_s=3.0), row(2, status="unsent", send_delay_s=None)], waiting={1, 2})
+    assert (found.scheduled, found.issued, found.delay_max_s) == (1, 1, 0.001)
 
 
 def test_link_use_is_what_happened_between_two_readings_under_all_shapes_in_force() -> None:
