@@ -23,6 +23,7 @@ _ETHERNET_BYTES = 14
 _BUCKET_S = 0.0005
 
 _DISTRIBUTION_SCALE, _DISTRIBUTION_POINTS = 8192, 4096
+STRETCH = {"normal": 1, "uniform": 1, "pareto": 4}  # 16 bits end at 4 deviations, where Pareto's tail has hardly begun
 _HELD_PACKETS = 1_000_000  # under way in netem; the queue limit is its child's
 
 
@@ -77,7 +78,8 @@ def netem(index: int, shape: Shape, mtu: int, seed: int) -> tuple[Message, ...]:
     """
     gap = 1 if shape.reorder else 0
     options = struct.pack("=IIIIII", 0, _HELD_PACKETS, _share(shape.loss), gap, _share(shape.duplicate), 0)
-    options += attribute(10, _nanoseconds(shape.delay)) + attribute(11, _nanoseconds(shape.jitter))
+    options += attribute(10, _nanoseconds(shape.delay))
+    options += attribute(11, _nanoseconds(shape.jitter * STRETCH[shape.distribution]))
     if shape.reorder:
         options += attribute(3, struct.pack("=II", _share(shape.reorder), 0))
     if shape.corrupt:
@@ -91,13 +93,16 @@ def netem(index: int, shape: Shape, mtu: int, seed: int) -> tuple[Message, ...]:
 
 @cache
 def distribution(name: str) -> bytes:
-    """The inverse of a distribution with mean 0 and deviation 1, as netem's table of 16-bit numbers (8192 is 1)."""
+    """The inverse of a distribution with mean 0, as netem's table of 16-bit numbers.
+
+    8192 is one deviation times the distribution's ``STRETCH``, with which the jitter has to be multiplied.
+    """
     shares = [(point + 0.5) / _DISTRIBUTION_POINTS for point in range(_DISTRIBUTION_POINTS)]
     if name == "normal":
         values = [NormalDist().inv_cdf(share) for share in shares]
     else:  # Pareto with index 3, as in queue.py
         values = [((1 - share) ** (-1 / 3) - 1.5) / (sqrt(3) / 2) for share in shares]
-    numbers = [max(-32768, min(32767, round(value * _DISTRIBUTION_SCALE))) for value in values]
+    numbers = [max(-32768, min(32767, round(value * _DISTRIBUTION_SCALE / STRETCH[name]))) for value in values]
     return struct.pack(f"={len(numbers)}h", *numbers)
 
 
