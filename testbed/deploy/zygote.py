@@ -69,28 +69,25 @@ class Server:
 
     def _signal(self, pid: int, number: int) -> dict[str, Any]:
         if pid in self._agents:
-            with suppress(ProcessLookupError):
+            try:
                 os.killpg(pid, number)
+            except ProcessLookupError:  # so young that it does not lead its session yet
+                os.kill(pid, number)
         return {}
 
     def _start(self, folder: Path, fds: Sequence[int]) -> int:
-        server, (ready, begun) = os.getpid(), os.pipe()
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            os.close(ready)
-            self._become_agent(folder, fds, server, begun)
-        os.close(begun)
-        os.read(ready, 1)  # the child leads its session from here on, so that a signal to the session reaches it
-        os.close(ready)
+            self._become_agent(folder, fds, server)
         self._agents[pid] = folder
         _write(folder / "pid", f"{pid}\n")
         return pid
 
-    def _become_agent(self, folder: Path, fds: Sequence[int], server: int, begun: int) -> NoReturn:
+    def _become_agent(self, folder: Path, fds: Sequence[int], server: int) -> NoReturn:
         status = 1
         try:
             os.setsid()
-            os.close(begun)
             linux.die_with_parent(signal.SIGKILL)
             if os.getppid() != server:
                 os._exit(128 + signal.SIGKILL)

@@ -35,7 +35,7 @@ def system(name: str, home: Path | None = None) -> System:
 
 
 def _open(home: Path) -> None:
-    """Make ``import roles.<name>`` find the folders of ``home``, beside those of another home that was opened before."""
+    """Make ``import roles.<name>`` find the folders of ``home``, beside those of homes opened before."""
     if str(home) not in sys.path:
         sys.path.insert(0, str(home))
     package = importlib.import_module("roles")
