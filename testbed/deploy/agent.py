@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from testbed.deploy import health
 from testbed.roles import discover
 from testbed.roles.api import Client, Role, Site
-from testbed.roles.live import LiveEnvironment
+from testbed.roles.live import FunctionRunner, LiveEnvironment
 from testbed.store import write_atomically
 
 State = Literal["starting", "ready", "finished", "stopped", "failed"]
@@ -120,12 +120,12 @@ class Agent:
             await self._env.close()
 
 
-def _workers(plan: Plan, folder: Path) -> Any:
+def _workers(plan: Plan, folder: Path) -> FunctionRunner | None:
     if not any(function.code for function in plan.site.functions.values()):
         return None
     from testbed.roles.workers import Workers  # real functions are rare: others start faster without
 
-    return Workers(folder)
+    return Workers(folder, plan.site.node, plan.site.seed)
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:
