@@ -31,6 +31,7 @@ from paramiko import RejectPolicy
 from testbed import linux
 from testbed.deploy.sshhost import SshHost
 from testbed.errors import MachineLacks, TestbedError
+from testbed.substrate import arena
 from testbed.substrate.base import Network, Process
 from testbed.substrate.host import NetnsHost
 
@@ -110,7 +111,7 @@ class InsideConnection(Connection):  # type: ignore[misc]
         address = access.addresses[machine.name][0]
         options = {"key_filename": str(access.key), "look_for_keys": False, "allow_agent": False,
                    "banner_timeout": UP_S, "auth_timeout": UP_S}  # fmt: skip
-        config = Config(overrides={"load_ssh_configs": False})
+        config = Config(overrides={"load_ssh_configs": False}, lazy=True)
         super().__init__(address, access.user, PORT, config=config, connect_kwargs=options)
         self._set(machine=machine)  # plain assignment would end up in the connection's configuration
         self.client.load_host_keys(str(access.folder / "known_hosts"))
@@ -134,14 +135,17 @@ def dial(machine: NetnsHost, address: str) -> socket.socket:
 def over_ssh(network: Network, names: Sequence[str], runtime: Path = Path("/run")) -> Iterator[SshHosts]:
     """An SSH server on each of these hosts, ended with the context; ``runtime`` is where the keys' folder is made.
 
-    Call it inside the arena. Raises MachineLacks where there is no OpenSSH server.
+    Call it inside the arena, whose own mounts are changed. Raises MachineLacks where there is no OpenSSH server.
     """
+    if not arena.inside():
+        raise TestbedError("SSH servers are started on emulated hosts only, inside an arena.")
     server = _server()
     with ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="ssh-", dir=runtime)))  # mode 0700
-        access = Access(folder, _user().pw_name, {name: _addresses(network, name) for name in names})
-        _write_keys(access)
         _make_way(folder)
+        user = pwd.getpwuid(_outer_uid()).pw_name
+        access = Access(folder, user, {name: _addresses(network, name) for name in names})
+        _write_keys(access)
         started = []
         for name in names:
             machine = network.host(name)
@@ -164,16 +168,6 @@ def _server() -> str:
         remedy = "Install it (Debian, Ubuntu: openssh-server), or leave `access: ssh` out of the experiment."
         raise MachineLacks("the OpenSSH server", remedy)
     return found
-
-
-def _user() -> pwd.struct_passwd:
-    """Who logs in: the user who started the program, as the machine outside the arena knows them."""
-    uid = _outer_uid()
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError as error:
-        remedy = "SSH servers let in users with an entry there; run as such a user, or leave `access: ssh` out."
-        raise MachineLacks(f"an entry for the user {uid} in /etc/passwd", remedy) from error
 
 
 def _outer_uid() -> int:
@@ -204,7 +198,7 @@ def _start(machine: NetnsHost, access: Access, server: str) -> Process:
     argv = [server, "-D", "-e", "-f", str(config)]
     if _outer_uid() == 0:
         return machine.start(argv, machine.folder / "sshd")
-    user = _user()
+    user = pwd.getpwnam(access.user)
     with linux.entered(machine.net):  # the server has no rights over the network, so port 22 must be open to all
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
     mapped = ["unshare", "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}", "--"]
@@ -213,16 +207,17 @@ def _start(machine: NetnsHost, access: Access, server: str) -> Process:
 
 def _make_way(folder: Path) -> None:
     """Change what sshd finds on this machine so that it lets its user in; nobody outside the arena sees it."""
+    _replace(Path("/etc/passwd"), folder, _with_shell)
+    _replace(Path("/etc/shadow"), folder, _unlocked)
     if _outer_uid() == 0:
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        _replace(Path("/etc/shadow"), folder, _unlocked)
     else:
         _replace(Path("/etc/group"), folder, _without_terminals)
 
 
 def _replace(file: Path, folder: Path, change: Callable[[str], str]) -> None:
     """Lay an altered copy over ``file`` in the arena's own mounts, if ``change`` alters it."""
-    text = file.read_text()
+    text = file.read_text() if os.access(file, os.R_OK) else ""
     if (altered := change(text)) != text:
         copy = folder / file.name
         copy.touch(mode=file.stat().st_mode & 0o777)
@@ -230,9 +225,23 @@ def _replace(file: Path, folder: Path, change: Callable[[str], str]) -> None:
         linux.mount(str(copy), str(file), flags=linux.MS_BIND)
 
 
+def _with_shell(passwd: str) -> str:
+    """Whoever runs the program has an entry, a shell and a home: accounts of services and containers often lack them."""
+    uid = _outer_uid()
+    entries = [line.split(":") for line in passwd.splitlines()]
+    if not any(entry[2:3] == [str(uid)] for entry in entries):
+        entries.append(["testbed", "x", str(uid), str(uid), "", "/", "/bin/sh"])
+    for entry in (each for each in entries if each[2:3] == [str(uid)]):
+        entry[5] = entry[5] if os.path.isdir(entry[5]) else "/"  # noqa: PTH112 - also where root forbids to look
+        entry[6] = "/bin/sh" if Path(entry[6]).name in ("nologin", "false", "") else entry[6]
+    return "".join(":".join(entry) + "\n" for entry in entries)
+
+
 def _unlocked(shadow: str) -> str:
-    """Root without a password rather than with a locked one: sshd refuses locked users, whatever their key."""
-    return re.sub("^root:![^:]*:", "root:*:", shadow, flags=re.MULTILINE)
+    """The user without a password rather than with a locked one: sshd refuses locked users, whatever their key."""
+    user = pwd.getpwuid(_outer_uid()).pw_name
+    others = [line for line in shadow.splitlines() if not line.startswith(f"{user}:")]
+    return "".join(f"{line}\n" for line in (*others, f"{user}:*:20000:0:99999:7:::"))
 
 
 def _without_terminals(group: str) -> str:

@@ -13,7 +13,7 @@ When the driver goes, the server goes; when the server goes, the kernel kills it
 from __future__ import annotations
 
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import select
@@ -157,9 +157,8 @@ def preload(home: Path, systems: Sequence[str]) -> None:
     """Import now what agents will need, and keep the garbage collector from copying it in each child."""
     for name in systems:
         discover.system(name, home)
-    for module in ("testbed.roles.workers",):
-        if importlib.util.find_spec(module):
-            importlib.import_module(module)
+    for module in ("testbed.workload.client", "testbed.roles.workers"):
+        importlib.import_module(module)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
         raise RuntimeError(f"Importing {', '.join(systems)} started {threads - 1} threads, which a fork would lose.")

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import IO, Any
 
-from fabric import Connection
+from fabric import Config, Connection
 from invoke.runners import Local
 
 from testbed.linux import entered
@@ -75,7 +75,7 @@ class NamespaceConnection(Connection):  # type: ignore[misc]
     """A Fabric connection to an emulated host. Commands and relative remote paths begin in the host's folder."""
 
     def __init__(self, machine: NetnsHost) -> None:
-        super().__init__(machine.name)
+        super().__init__(machine.name, config=Config(lazy=True))  # the user's settings for real machines do not count
         self._set(machine=machine)  # plain assignment would end up in the connection's configuration
         self.command_cwds.append(str(machine.folder))
 
