@@ -108,6 +108,7 @@ class RoutingTable:
         self._policy, self._optimizer = policy, optimizer
         self._functions: dict[str, Policy] = {}
         self._final: dict[Key, bool] = {}
+        self._learned: dict[Key, None] = {}
 
     def change(self, key: Key, weight: float, final: bool, now: float) -> None:
         """Add an entry or change it; raises ValueError for a weight that is not positive or an empty name."""
@@ -139,22 +140,43 @@ class RoutingTable:
         policy = self._functions.get(function)
         return policy.pick(now) if policy else None
 
-    def sample(self, key: Key, seconds: float, now: float) -> None:
-        """Learn that a call that ended well took ``seconds``; an entry that has gone meanwhile is none of ours."""
+    def sample(self, key: Key, seconds: float, now: float, ended_well: bool = True) -> None:
+        """Learn that a call took ``seconds``; an entry that has gone meanwhile is none of ours."""
         self.settle(now)
         if key not in self._final:
             return
         policy = self._functions[key.function]
-        policy.succeeded(key.destination, now)
+        if ended_well:
+            policy.succeeded(key.destination, now)
         weight = self._optimizer.sample(key, seconds, policy.weights[key.destination], now)
         if weight is not None:
-            policy.change(key.destination, weight, now)
+            self._learn(Update(key, weight, now))
 
     def settle(self, now: float) -> None:
         """Put the weights in force that have become due."""
-        for key, weight, at in self._optimizer.due(now):
-            if key in self._final:
-                self._functions[key.function].change(key.destination, weight, at)
+        for update in self._optimizer.due(now):
+            if update.key in self._final:
+                self._learn(update)
+
+    def _learn(self, update: Update) -> None:
+        self._functions[update.key.function].change(update.key.destination, update.weight, update.at)
+        self._learned[update.key] = None
+
+    def take_learned(self, now: float) -> tuple[Entry, ...]:
+        """The entries that the optimizer has given a weight since this was last asked."""
+        self.settle(now)
+        learned, self._learned = self._learned, {}
+        return tuple(self._entry(key) for key in learned if key in self._final)
+
+    def knows(self, key: Key) -> bool:
+        """Whether there is such an entry."""
+        return key in self._final
+
+    def destinations(self, function: str, final_only: bool = False) -> list[str]:
+        """The destinations of a function, by name."""
+        policy = self._functions.get(function)
+        names = sorted(policy.weights) if policy else []
+        return [name for name in names if not final_only or self._final[Key(function, name)]]
 
     def is_final(self, key: Key) -> bool:
         """Whether an entry leads to a computer rather than to another router."""
@@ -167,10 +189,11 @@ class RoutingTable:
     def entries(self, now: float) -> tuple[Entry, ...]:
         """All entries, sorted by function and destination."""
         self.settle(now)
-        return tuple(
-            Entry(key.function, key.destination, self._functions[key.function].weights[key.destination], final)
-            for key, final in sorted(self._final.items())
-        )
+        return tuple(self._entry(key) for key in sorted(self._final))
+
+    def _entry(self, key: Key) -> Entry:
+        weight = self._functions[key.function].weights[key.destination]
+        return Entry(key.function, key.destination, weight, self._final[key])
 
 
 def make_optimizer(kind: str, period: float, stat: str, alpha: float) -> Optimizer:

@@ -1,0 +1,137 @@
+"""The client: one call to the primary endpoint, and now and then to the others (uncoordinated mode)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from roles.serverless_on_edge.installers import host_of
+from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
+from roles.serverless_on_edge.options import Conf, FromPairs, Options, Seconds, endpoint
+from roles.serverless_on_edge.tables import NO_DESTINATIONS
+from testbed.errors import TestbedError
+from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
+
+DEFAULT_PORTS = {"router": 6473, "dispatcher": 6473, "computer": 10000}
+Answer = LambdaResponse | CallFailed
+
+
+class ClientConf(Conf):
+    """``persistence``: the probability that a call also goes to each endpoint that is not the primary one."""
+
+    type: Literal["grpc"] = "grpc"
+    persistence: float = Field(default=0.05, ge=0, le=1)
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class ClientOptions(Options):
+    """A client. Without ``server-endpoints`` it calls the nearest router, else dispatcher, else computer."""
+
+    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    client_conf: Annotated[ClientConf, FromPairs] = ClientConf()
+    dry: bool = False
+    retries: int = Field(default=0, ge=0)
+    retry_backoff: Seconds = 0.1
+
+    def endpoints(self, site: Site) -> list[str]:
+        """Where calls go, sorted, each once; the first is the primary one at the beginning."""
+        if self.server_endpoints:
+            return sorted({endpoint(site, text, DEFAULT_PORTS["router"]) for text in self.server_endpoints})
+        for role, port in DEFAULT_PORTS.items():
+            if node := site.nearest(role):
+                return [site.endpoint(node, port)]
+        raise TestbedError("A client of serverless_on_edge needs a router, a dispatcher or a computer to call.")
+
+
+def padded_input(size: int) -> str:
+    """The original's payload: a JSON object that is ``size`` characters long, 12 at least."""
+    bare = json.dumps({"input": ""}, separators=(",", ":"))
+    return json.dumps({"input": "A" * (size - len(bare))}, separators=(",", ":"))
+
+
+class EdgeClient(Client):
+    """Calls one function at a time, synchronously. With several endpoints, whoever answers first becomes primary."""
+
+    parameters_model: ClassVar[type[Parameters]] = ClientOptions
+
+    def __init__(self, site: Site, parameters: ClientOptions) -> None:
+        super().__init__(site, parameters)
+        self.options = parameters
+        self._endpoints = parameters.endpoints(site)
+        self.primary = self._endpoints[0]
+        self._nodes = {address: node for node, address in site.addresses.items()}
+        self._turn = asyncio.Semaphore(1)
+
+    async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
+        """One invocation; after an unreachable server up to ``retries`` more attempts within the same timeout."""
+        request = LambdaRequest(invocation.function, invocation.payload, dry=self.options.dry)
+        deadline, tries = env.now() + timeout, 0
+        while True:
+            answer = await self._call(env, request, max(0.001, deadline - env.now()))
+            pause = self.options.retry_backoff * 2**tries
+            unreachable = isinstance(answer, CallFailed) and answer.kind == "unreachable"
+            if not unreachable or tries == self.options.retries or env.now() + pause >= deadline:
+                return self._outcome(answer, tries)
+            await env.sleep(pause)
+            tries += 1
+
+    async def _call(self, env: Environment, request: LambdaRequest, timeout: float) -> Answer:
+        if len(self._endpoints) == 1:
+            return await self._one(env, self.primary, request, timeout)
+        return await self._several(env, request, timeout)
+
+    async def _one(self, env: Environment, to: str, request: LambdaRequest, timeout: float) -> Answer:
+        try:
+            return await env.call(to, RUN_LAMBDA, request, timeout)
+        except CallFailed as failure:
+            return failure
+
+    async def _several(self, env: Environment, request: LambdaRequest, timeout: float) -> Answer:
+        """The primary endpoint, and each other with the probability ``persistence``; the first good answer counts."""
+        rng, share = env.rng("persistence"), self.options.client_conf.persistence
+        chosen = [each for each in self._endpoints if each == self.primary or rng.random() < share]
+        if self.options.strict_original:
+            await self._turn.acquire()
+        first: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        env.spawn(self._race(env, chosen, request, timeout, first))
+        return await first
+
+    async def _race(
+        self, env: Environment, chosen: list[str], request: LambdaRequest, timeout: float, first: asyncio.Future[Answer]
+    ) -> None:
+        async def run(to: str) -> Answer:
+            answer = await self._one(env, to, request, timeout)
+            if isinstance(answer, LambdaResponse) and answer.retcode == OK and not first.done():
+                self.primary = to
+                first.set_result(answer)
+            return answer
+
+        answers = await asyncio.gather(*(run(to) for to in chosen))
+        if not first.done():
+            first.set_result(answers[0])
+        if self.options.strict_original:
+            self._turn.release()
+
+    def _outcome(self, answer: Answer, retries: int) -> Outcome:
+        if isinstance(answer, CallFailed):
+            return Outcome("timeout" if answer.kind == "timeout" else "error", str(answer), retries=retries)
+        status: Status = "ok"
+        if answer.retcode != OK:
+            status = "rejected" if answer.retcode.startswith(NO_DESTINATIONS) else "error"
+        return Outcome(
+            status,
+            "" if status == "ok" else answer.retcode,
+            node=self._nodes.get(host_of(answer.responder), "") if answer.responder else "",
+            hops=answer.hops,
+            exec_s=answer.ptime / 1000 if status == "ok" else None,
+            load=answer.load1 / 100,
+            response_bytes=len(answer.output.encode()),
+            retries=retries,
+            output=answer.output,
+        )

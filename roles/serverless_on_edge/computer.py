@@ -1,0 +1,153 @@
+"""The computer: executes simulated and real functions, tells its load, makes itself known to the controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+from roles.serverless_on_edge.announcing import Announcer, controller_of
+from roles.serverless_on_edge.computer_model import ComputerModel, Loads
+from roles.serverless_on_edge.computer_options import ComputerOptions
+from roles.serverless_on_edge.datasets import EXECUTIONS, UTILIZATION
+from roles.serverless_on_edge.executor import WORKERS, Execution, Real, Simulated
+from roles.serverless_on_edge.messages import (
+    ANNOUNCE_COMPUTER,
+    OK,
+    REMOVE_COMPUTER,
+    RUN_LAMBDA,
+    STREAM_UTIL,
+    ComputerInfo,
+    Container,
+    LambdaRequest,
+    LambdaResponse,
+    Utilization,
+    Void,
+)
+from testbed.roles.api import CallFailed, Environment, Parameters, Role, Site
+
+SAMPLE_PERIOD_S = 1.0
+GOODBYE_TIMEOUT_S = 1.0
+
+
+class Computer(Role):
+    """Takes calls on one port and streams its utilisation on another."""
+
+    parameters_model: ClassVar[type[Parameters]] = ComputerOptions
+    templates: ClassVar[tuple[str, ...]] = ("computer.json.j2",)
+    env: Environment
+
+    def __init__(self, site: Site, parameters: ComputerOptions) -> None:
+        super().__init__(site, parameters)
+        self.options = parameters
+        self.endpoint = site.endpoint(site.node, parameters.server_endpoint)
+        self.model = ComputerModel(parameters.computer(site))
+        self._controller = controller_of(site, parameters)
+        self._threads = asyncio.Semaphore(parameters.num_threads)
+        self._next_sample: asyncio.Future[Utilization]
+
+    async def start(self, env: Environment) -> None:
+        """Serve, then announce; the routers know this computer when this returns."""
+        self.env = env
+        self._real = Real(env, {name: each for name, each in self.site.functions.items() if each.code is not None})
+        self._simulated = Simulated(env, self.model)
+        self.model.begin(env.now())
+        await env.serve(self.options.server_endpoint, {RUN_LAMBDA: self.run_lambda})
+        if self.options.utilization_endpoint:
+            self._next_sample = asyncio.get_running_loop().create_future()
+            await env.serve(self.options.utilization_endpoint, {STREAM_UTIL: self.stream_util})
+            env.spawn(self._sample())
+        if self._controller is not None:
+            period = self.options.heartbeat()
+            announcer = Announcer(env, self._controller, ANNOUNCE_COMPUTER, self.information, period)
+            await announcer.start(needed=True)
+
+    async def stop(self, env: Environment) -> None:
+        """Have the routers forget this computer."""
+        if self._controller is not None and not self.options.strict_original:
+            try:
+                await env.call(self._controller, REMOVE_COMPUTER, ComputerInfo(self.endpoint), GOODBYE_TIMEOUT_S)
+            except CallFailed:
+                return  # its silence will tell
+
+    def information(self) -> ComputerInfo:
+        """This computer as it announces itself."""
+        simulated = [Container(each.name, each.processor, each.function.name, each.num_workers)
+                     for each in self.model.spec.containers]  # fmt: skip
+        real = [Container(name, WORKERS, name, each.concurrency) for name, each in self._real.functions.items()]
+        return ComputerInfo(self.endpoint, (*simulated, *real))
+
+    async def run_lambda(self, request: LambdaRequest) -> LambdaResponse:
+        """Execute a call, or with ``dry`` tell what it would take; at most ``num-threads`` at a time."""
+        async with self._threads:
+            known = request.name in self.model or request.name in self._real.functions
+            if refusal := self._refusal(request, known):
+                return LambdaResponse(refusal, responder=self.endpoint, hops=request.hops + 1)
+            loads = self._loads(request.name)
+            if request.dry:
+                return self._reply(request, OK, "", self._estimate(request), loads)
+            began = self.env.now()
+            try:
+                done = await self._execute(request)
+            except ValueError as error:
+                return self._reply(request, str(error), "", 0.0, loads)
+            self._note(began, request.name, done)
+            return self._reply(request, done.error or OK, done.output, done.total_s, loads)
+
+    def _refusal(self, request: LambdaRequest, known: bool) -> str:
+        if request.callback:
+            return "asynchronous calls are not supported by this computer"
+        if len(request.chain) > 1 or request.dag is not None:
+            return "a chain needs a client that calls one function at a time, or a computer that is asynchronous"
+        return "" if known else f"unknown lambda {request.name!r}"
+
+    def _loads(self, function: str) -> Loads:
+        """The loads when a call is queued."""
+        if function not in self.model:
+            return self._real.loads
+        return self.model.loads(function)
+
+    def _estimate(self, request: LambdaRequest) -> float:
+        if request.name in self.model:
+            return self._simulated.estimate(request.name, request.input)
+        return self._real.estimate(request.name)
+
+    async def _execute(self, request: LambdaRequest) -> Execution:
+        executor = self._simulated if request.name in self.model else self._real
+        return await executor.run(request.name, request.input)
+
+    def _reply(self, request: LambdaRequest, code: str, output: str, seconds: float, loads: Loads) -> LambdaResponse:
+        return LambdaResponse(
+            retcode=code,
+            output=output,
+            responder=self.endpoint,
+            ptime=round(1000 * seconds),
+            load1=round(100 * loads.load1),
+            load10=round(100 * loads.load10),
+            load30=round(100 * loads.load30),
+            hops=request.hops + 1,
+            states=request.states,
+        )
+
+    async def stream_util(self, _: Void) -> AsyncIterator[Utilization]:
+        """The utilisation of each processor, once a second."""
+        while True:
+            yield await asyncio.shield(self._next_sample)
+
+    async def _sample(self) -> None:
+        while True:
+            await self.env.sleep(SAMPLE_PERIOD_S)
+            self._simulated.settle()
+            values = self.model.sample(self.env.now())
+            if self._real.functions:
+                values[WORKERS] = self._real.sample()
+            for processor, load in values.items():
+                where = {"node": self.env.node, "processor": processor}
+                self.env.emit(UTILIZATION.name, {"t": self.env.now(), **where, "load": load})
+            told, self._next_sample = self._next_sample, asyncio.get_running_loop().create_future()
+            told.set_result(Utilization(values))
+
+    def _note(self, began: float, function: str, done: Execution) -> None:
+        times = {"queue_s": done.queue_s, "init_s": done.init_s, "exec_s": done.exec_s}
+        what = {"node": self.env.node, "function": function, "error": done.error}
+        self.env.emit(EXECUTIONS.name, {"t": began, **what, **times})

@@ -1,0 +1,92 @@
+"""A computer's parameters: the original's options, built-in types and JSON file, and the experiment's functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from roles.serverless_on_edge.computer_spec import (
+    ComputerSpec,
+    functions_computer,
+    intel_server,
+    raspberry,
+    read_computer,
+)
+from roles.serverless_on_edge.options import AgentOptions, Conf, Port, typed
+from testbed import units
+from testbed.roles.api import Site
+
+
+class RaspberryConf(Conf):
+    """The built-in small computer."""
+
+    type: Literal["raspberry"]
+    num_cpu_containers: int = Field(default=1, ge=0)
+    num_cpu_workers: int = Field(default=4, gt=0)
+    num_gpu_containers: int = Field(default=1, ge=0)
+    num_gpu_workers: int = Field(default=2, gt=0)
+
+
+class IntelServerConf(Conf):
+    """The built-in large computer."""
+
+    type: Literal["intel-server"]
+    num_containers: int = Field(default=1, ge=0)
+    num_workers: int = Field(default=4, gt=0)
+
+
+class FileConf(Conf):
+    """A computer described by a JSON file in the original's format."""
+
+    type: Literal["file"]
+    path: Path
+
+
+class InlineConf(ComputerSpec):
+    """A computer described in place, with the keys of the original's JSON file."""
+
+    type: Literal["inline"]
+    version: Literal["1.0"] = "1.0"
+
+
+class FunctionsConf(Conf):
+    """The functions of the experiment: one processor for those that are modelled, a worker pool for the real ones."""
+
+    type: Literal["functions"] = "functions"
+    cores: int = Field(default=4, gt=0)
+    speed: float = Field(default=1e9, gt=0)
+    memory: units.Size = 8 * 2**30
+
+
+ComputerConf = Annotated[
+    RaspberryConf | IntelServerConf | FileConf | InlineConf | FunctionsConf,
+    Field(discriminator="type"),
+    typed("functions"),
+]
+
+
+class ComputerOptions(AgentOptions):
+    """A computer. An empty ``utilization-endpoint`` switches load figures off."""
+
+    server_endpoint: Port = 10000
+    utilization_endpoint: Port | Literal[""] = 20000
+    computer_type: Literal["sim"] = "sim"
+    conf: ComputerConf = FunctionsConf()
+
+    def computer(self, site: Site) -> ComputerSpec:
+        """The modelled part of the computer."""
+        match self.conf:
+            case RaspberryConf() as c:
+                counts = c.num_cpu_containers, c.num_cpu_workers, c.num_gpu_containers, c.num_gpu_workers
+                return raspberry(*counts)
+            case IntelServerConf() as c:
+                return intel_server(c.num_containers, c.num_workers)
+            case FileConf() as c:
+                return read_computer(c.path.read_text())
+            case InlineConf() as c:
+                return ComputerSpec(version=c.version, processors=c.processors, containers=c.containers)
+            case FunctionsConf() as c:
+                modelled = [function for function in site.functions.values() if function.code is None]
+                return functions_computer(modelled, c.cores, c.speed, c.memory)

@@ -1,0 +1,209 @@
+"""The controller: learns which computers and routers there are, and fills the routers' tables."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from roles.serverless_on_edge.datasets import MEMBERS
+from roles.serverless_on_edge.installers import (
+    FlatInstaller,
+    HierarchicalInstaller,
+    Installer,
+    Push,
+    read_distances,
+)
+from roles.serverless_on_edge.messages import (
+    ANNOUNCE_COMPUTER,
+    ANNOUNCE_ROUTER,
+    CONFIGURE,
+    OK,
+    REMOVE_COMPUTER,
+    Action,
+    ComputerInfo,
+    Container,
+    EdgeRouterConf,
+    RouterInfo,
+    Void,
+)
+from roles.serverless_on_edge.options import ControllerOptions
+from testbed.errors import TestbedError
+from testbed.roles.api import CallFailed, Environment, Parameters, Role, Service, Site
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Member:
+    """When an agent was heard last, and whether it is one that repeats itself (the original's do not)."""
+
+    heard: float
+    beats: bool = False
+
+    def hear(self, now: float, expiry: float) -> None:
+        self.beats = now - self.heard <= expiry
+        self.heard = now
+
+    def silent(self, now: float, expiry: float) -> bool:
+        return self.beats and now - self.heard > expiry
+
+
+class Controller(Role):
+    """One change at a time, in the order of arrival; each is at the routers when its announcement is answered."""
+
+    parameters_model: ClassVar[type[Parameters]] = ControllerOptions
+    env: Environment
+
+    def __init__(self, site: Site, parameters: ControllerOptions) -> None:
+        super().__init__(site, parameters)
+        self.options = parameters
+        self._turn = asyncio.Lock()
+        self._members: dict[str, _Member] = {}
+        self._containers: dict[str, tuple[Container, ...]] = {}
+        self._configuration: dict[str, str] = {}
+        self._began = 0.0
+
+    async def start(self, env: Environment) -> None:
+        """Serve; whoever is there will announce itself."""
+        self.env, self._began = env, env.now()
+        self.installer = self._make_installer()
+        service: Service = {
+            ANNOUNCE_COMPUTER: self.announce_computer,
+            REMOVE_COMPUTER: self.remove_computer,
+            ANNOUNCE_ROUTER: self.announce_router,
+        }
+        await env.serve(self.options.server_endpoint, service)
+        if self.options.expiry():
+            env.spawn(self._expire())
+
+    def _make_installer(self) -> Installer:
+        if self.options.installer_type == "flat":
+            return FlatInstaller()
+        given = self.options.topology_file
+        try:
+            distances = read_distances(given if "\n" in given else Path(given).read_text())
+        except (OSError, ValueError) as error:
+            raise TestbedError(f"The hierarchical controller cannot read its topology-file: {error}.") from error
+        names = list(distances)
+        if self.options.topology_randomized:
+            self.env.rng("topology").shuffle(names)
+        renamed = {old: self.site.addresses.get(new, new) for old, new in zip(distances, names, strict=True)}
+        by_address = {renamed[a]: {renamed[b]: d for b, d in row.items()} for a, row in distances.items()}
+        self._check(by_address)
+        return HierarchicalInstaller(by_address, self.options.hier_objective, self.env.rng("homes"))
+
+    def _check(self, distances: dict[str, dict[str, float]]) -> None:
+        agents = [node for role in ("router", "dispatcher", "computer") for node in self.site.places.get(role, ())]
+        unknown = sorted({node for node in agents if self.site.addresses[node] not in distances})
+        if unknown:
+            raise TestbedError(f"The topology-file of the controller has no row for {', '.join(unknown)}.")
+
+    async def announce_computer(self, computer: ComputerInfo) -> Void:
+        """Learn of a computer; the same announcement again changes nothing, another one replaces it."""
+        async with self._turn:
+            endpoint = computer.endpoint
+            self._hear(endpoint)
+            known = self._containers.get(endpoint)
+            if known == computer.containers:
+                return Void()
+            pushes = self.installer.computer_removed(endpoint) if known is not None else []
+            self._containers[endpoint] = computer.containers
+            pushes += self.installer.computer_added(endpoint, tuple(each.function for each in computer.containers))
+            self._note("computer", endpoint, "announced" if known is None else "changed")
+            await self._push(pushes)
+        return Void()
+
+    async def remove_computer(self, computer: ComputerInfo) -> Void:
+        """Forget a computer, known or not."""
+        async with self._turn:
+            await self._remove(computer.endpoint, "removed")
+        return Void()
+
+    async def announce_router(self, router: RouterInfo) -> Void:
+        """Learn of a router, and give it what it should have unless it has that already."""
+        async with self._turn:
+            endpoint = router.endpoint
+            known = endpoint in self._configuration
+            self._hear(endpoint)
+            self._configuration[endpoint] = router.configuration_endpoint
+            if not known:
+                pushes = self.installer.router_added(endpoint)
+                if router.heartbeat and self._knows_all():
+                    # It has missed changes while it was forgotten; what it has beyond ours is stale.
+                    pushes.insert(0, Push(endpoint, EdgeRouterConf(Action.FLUSH)))
+                self._note("router", endpoint, "announced")
+            else:
+                pushes = [] if router.heartbeat else self.installer.view(endpoint)
+            await self._push(pushes)
+        return Void()
+
+    def _knows_all(self) -> bool:
+        """Whether this controller has run for long enough to have heard from every agent that is alive."""
+        return self.env.now() - self._began > self.options.expiry() > 0
+
+    def _hear(self, endpoint: str) -> None:
+        now = self.env.now()
+        if member := self._members.get(endpoint):
+            member.hear(now, self.options.expiry())
+        else:
+            self._members[endpoint] = _Member(now)
+
+    async def _remove(self, endpoint: str, why: str) -> None:
+        if self._containers.pop(endpoint, None) is not None:
+            self._members.pop(endpoint, None)
+            self._note("computer", endpoint, why)
+            await self._push(self.installer.computer_removed(endpoint))
+
+    async def _push(self, pushes: Sequence[Push]) -> None:
+        """Send changes, to each router in order; forget routers that cannot be reached."""
+        while pushes:
+            by_router: dict[str, list[EdgeRouterConf]] = {}
+            for router, change in pushes:
+                by_router.setdefault(router, []).append(change)
+            reached = await asyncio.gather(*(self._send(router, changes) for router, changes in by_router.items()))
+            lost = [router for router, ok in zip(by_router, reached, strict=True) if not ok]
+            pushes = [push for router in lost for push in self._forget(router, "forgotten")]
+
+    async def _send(self, router: str, changes: Sequence[EdgeRouterConf]) -> bool:
+        timeout = self.options.push_timeout
+        for change in changes:
+            try:
+                answer = await self.env.call(self._configuration[router], CONFIGURE, change, timeout)
+            except CallFailed as failure:
+                log.warning("router %s is forgotten: %s", router, failure)
+                return False
+            if answer.msg != OK:
+                log.warning("router %s refuses %s: %s", router, change, answer.msg)
+        return True
+
+    def _forget(self, router: str, why: str) -> list[Push]:
+        if self._configuration.pop(router, None) is None:
+            return []
+        self._members.pop(router, None)
+        self._note("router", router, why)
+        return self.installer.router_removed(router)
+
+    async def _expire(self) -> None:
+        expiry = self.options.expiry()
+        while True:
+            await self.env.sleep(expiry / 4)
+            now = self.env.now()
+            for endpoint in [each for each, member in self._members.items() if member.silent(now, expiry)]:
+                async with self._turn:
+                    member = self._members.get(endpoint)
+                    if member is not None and member.silent(self.env.now(), expiry):
+                        await self._expel(endpoint)
+
+    async def _expel(self, endpoint: str) -> None:
+        if endpoint in self._containers:
+            await self._remove(endpoint, "expired")
+        else:
+            await self._push(self._forget(endpoint, "expired"))
+
+    def _note(self, kind: str, endpoint: str, action: str) -> None:
+        who = {"node": self.env.node, "kind": kind, "endpoint": endpoint, "action": action}
+        self.env.emit(MEMBERS.name, {"t": self.env.now(), **who})

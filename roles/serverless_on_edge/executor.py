@@ -1,0 +1,131 @@
+"""What a computer executes functions with: the model of the simulated ones, workers for the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from roles.serverless_on_edge.computer_model import ComputerModel, LoadMeter, Loads, Task
+from testbed.roles.api import Environment, Function
+
+WORKERS = "functions"  # the processor that stands for the workers of real functions
+REMEMBERED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution: its output or error, and its times in seconds."""
+
+    output: str
+    error: str
+    queue_s: float
+    exec_s: float
+    init_s: float | None = None
+
+    @property
+    def total_s(self) -> float:
+        """Time on the computer."""
+        return self.queue_s + (self.init_s or 0.0) + self.exec_s
+
+
+class Simulated:
+    """Lets time pass as the model says."""
+
+    def __init__(self, env: Environment, model: ComputerModel) -> None:
+        self._env, self._model = env, model
+        self._ends: dict[Task, asyncio.Future[None]] = {}
+        self._alarm: float | None = None
+
+    async def run(self, name: str, given: str) -> Execution:
+        """Execute a function; raises ValueError if it can never fit into memory."""
+        self.settle()
+        task = self._model.arrive(name, len(given), self._env.now())
+        self._ends[task] = asyncio.get_running_loop().create_future()
+        ended = self._ends[task]
+        self._set_alarm()
+        await ended
+        assert task.started is not None and task.finished is not None
+        output = self._model.function(name).output(given)
+        return Execution(output, "", task.started - task.arrived, task.finished - task.started)
+
+    def estimate(self, name: str, given: str) -> float:
+        """Seconds that a call would take now."""
+        self.settle()
+        return self._model.estimate(name, len(given))
+
+    def settle(self) -> None:
+        """Answer the calls that have ended by now."""
+        for task in self._model.advance(self._env.now()):
+            ended = self._ends.pop(task)
+            if not ended.done():
+                ended.set_result(None)
+
+    def _set_alarm(self) -> None:
+        end = self._model.next_end()
+        if end is not None and (self._alarm is None or end < self._alarm):
+            self._alarm = end
+            self._env.spawn(self._ring(end))
+
+    async def _ring(self, at: float) -> None:
+        await self._env.sleep(max(0.0, at - self._env.now()))
+        if self._alarm == at:  # else an earlier one was set meanwhile, which sets the next
+            self._alarm = None
+            self.settle()
+            self._set_alarm()
+
+
+class Real:
+    """Runs real functions, each with its own number of workers and a queue in order of arrival."""
+
+    def __init__(self, env: Environment, functions: Mapping[str, Function]) -> None:
+        self._env, self.functions = env, functions
+        self._workers = {name: asyncio.Semaphore(each.concurrency) for name, each in functions.items()}
+        self._waiting = dict.fromkeys(functions, 0)
+        self._history: dict[str, list[float]] = {name: [] for name in functions}
+        self._meter = LoadMeter(max(1, sum(each.concurrency for each in functions.values())))
+        self._running, self._busy = 0, 0.0
+        self._last = self._sampled = env.now()
+
+    async def run(self, name: str, given: str) -> Execution:
+        """Execute a function when one of its workers is free."""
+        arrived = self._env.now()
+        self._waiting[name] += 1
+        async with self._workers[name]:
+            self._waiting[name] -= 1
+            began = self._env.now()
+            self._count(+1)
+            try:
+                result = await self._env.run_function(name, given)
+            finally:
+                self._count(-1)
+        self._history[name] = [*self._history[name][1 - REMEMBERED :], result.exec_s]
+        error = f"{result.error}: {result.detail}" if result.error else ""
+        return Execution(result.output, error, began - arrived, result.exec_s, result.init_s)
+
+    def estimate(self, name: str) -> float:
+        """Seconds that a call would take now, going by the last ones; 0 for a function that never ran."""
+        past = self._history[name]
+        turns = 1 + self._waiting[name] / self.functions[name].concurrency
+        return fmean(past) * turns if past else 0.0
+
+    def sample(self) -> float:
+        """Utilisation of the workers since the last sample."""
+        self._count(0)
+        now = self._env.now()
+        seconds, self._sampled = now - self._sampled, now
+        busy, self._busy = self._busy, 0.0
+        return self._meter.sample(busy, seconds)
+
+    @property
+    def loads(self) -> Loads:
+        """Utilisation of the workers."""
+        return self._meter.loads
+
+    def _count(self, change: int) -> None:
+        now = self._env.now()
+        self._busy += self._running * (now - self._last)
+        self._running, self._last = self._running + change, now
+
+

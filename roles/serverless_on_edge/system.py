@@ -1,0 +1,43 @@
+"""ServerlessOnEdge as a system under test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from roles.serverless_on_edge import datasets
+from roles.serverless_on_edge.client import EdgeClient
+from roles.serverless_on_edge.computer import Computer
+from roles.serverless_on_edge.controller import Controller
+from roles.serverless_on_edge.dispatcher import Dispatcher
+from roles.serverless_on_edge.router import Router
+from roles.serverless_on_edge.wire import GrpcWire
+from testbed.roles.api import Duty, Role, System, Wire
+from testbed.tables import Table
+
+
+class ServerlessOnEdge(System):
+    """Weighted routing of function calls at the edge, without the cloud and without a scheduler in the middle."""
+
+    name: ClassVar[str] = "serverless_on_edge"
+    roles: ClassVar[Mapping[str, type[Role]]] = {
+        "controller": Controller,
+        "router": Router,
+        "dispatcher": Dispatcher,
+        "computer": Computer,
+        "client": EdgeClient,
+    }
+    duties: ClassVar[Mapping[Duty, str]] = {
+        "control": "controller",
+        "gateway": "router",
+        "worker": "computer",
+        "client": "client",
+    }
+    tables: ClassVar[tuple[Table, ...]] = datasets.ALL
+
+    def wire(self) -> Wire:
+        """gRPC, with the original's messages."""
+        return GrpcWire()
+
+
+SYSTEM = ServerlessOnEdge()
