@@ -77,8 +77,8 @@ class Evidence:
 def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = (), waiting: Collection[int] = ()) -> Firing:
     """How well the rows of ``invocations.csv`` were sent.
 
-    Clients in ``excused`` were killed by the timeline; invocations in ``waiting`` were held back by their user's earlier
-    ones (:class:`testbed.collect.invocations.Invocations`). Neither is the generator's fault.
+    Clients in ``excused`` were killed by the timeline; invocations in ``waiting`` were held back by earlier ones of
+    their user (see :class:`testbed.collect.invocations.Invocations`). Neither is the generator's fault.
     """
     counted = [row for row in rows if row["client"] not in excused and row["invocation_id"] not in waiting]
     measured = [row for row in counted if row["phase"] == "measure"] or counted

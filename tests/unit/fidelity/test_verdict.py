@@ -151,7 +151,8 @@ def test_the_documentation_has_a_line_for_every_limit() -> None:
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
-    return {"invocation_id": number, "client": "c1", "phase": "measure", "status": "ok", "send_delay_s": 0.001, "response_time_s": 0.1} | more
+    return {"invocation_id": number, "client": "c1", "phase": "measure", "status": "ok", "send_delay_s": 0.001,
+            "response_time_s": 0.1} | more
 
 
 def test_one_late_invocation_among_a_few_dozen_does_not_make_the_99th_percentile() -> None:
