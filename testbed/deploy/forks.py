@@ -47,6 +47,11 @@ class ForkServer:
             raise TestbedError(f"The fork server could not start the agent of {folder}: {reply['error']}.")
         return ForkedAgent(self, reply["pid"], folder)
 
+    def wait_loaded(self) -> None:
+        """Return when the server has imported what it was given; raises TestbedError if that failed."""
+        with self._turn, self._listening():
+            self._await_load()
+
     def signal(self, pid: int, number: int) -> None:
         """Send a signal to an agent and to what it started; nothing happens if it has ended."""
         if self.alive():
@@ -57,13 +62,18 @@ class ForkServer:
         return self._child.poll() is None
 
     def _ask(self, request: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
-        with self._turn:
-            try:
-                self._await_load()
-                socket.send_fds(self._control, [json.dumps(request).encode()], list(fds))
-                return self._answer(_ANSWER_S)
-            except OSError as error:
-                raise TestbedError(f"The fork server of the agents has ended ({error}).{self._said()}") from error
+        with self._turn, self._listening():
+            self._await_load()
+            socket.send_fds(self._control, [json.dumps(request).encode()], list(fds))
+            return self._answer(_ANSWER_S)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Say what has become of the server where it does not answer."""
+        try:
+            yield
+        except OSError as error:
+            raise TestbedError(f"The fork server of the agents does not answer ({error}).{self._said()}") from error
 
     def _await_load(self) -> None:
         if not self._loaded:

@@ -226,7 +226,7 @@ def _replace(file: Path, folder: Path, change: Callable[[str], str]) -> None:
 
 
 def _with_shell(passwd: str) -> str:
-    """Whoever runs the program has an entry, a shell and a home: accounts of services and containers often lack them."""
+    """Whoever runs the program has an entry, a shell and a home: accounts of services often lack them."""
     uid = _outer_uid()
     entries = [line.split(":") for line in passwd.splitlines()]
     if not any(entry[2:3] == [str(uid)] for entry in entries):
