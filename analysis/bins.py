@@ -13,11 +13,11 @@ Array = npt.NDArray[np.float64]
 
 def width(span: float, most: int = 60) -> float:
     """The shortest of 0.1, 0.2, 0.5, 1, 2, 5, ... seconds that cuts ``span`` seconds into at most ``most`` parts."""
-    if span <= 0:
+    if span <= 0.1 * most:
         return 0.1
     power = 10.0 ** math.floor(math.log10(span / most))
     fitting = next(step * power for step in (1, 2, 5, 10) if step * power * most >= span * (1 - 1e-9))
-    return max(0.1, fitting)
+    return fitting
 
 
 def edges(times: pd.Series, most: int = 60) -> Array:

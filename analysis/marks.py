@@ -33,8 +33,11 @@ def verdict_line(frames: Frames) -> tuple[str, str]:
     return ("", "") if record.state == "done" else (f"NOT FINISHED: the run is {record.state}", style.ORANGE)
 
 
-def frame(figure: Figure, frames: Frames, title: str) -> None:
-    """Title above, the run's name and settings below, and the mark of a run that is not to be trusted."""
+def frame(figure: Figure, frames: Frames, title: str, stamp: bool = True) -> None:
+    """Title above, the run's name and settings below, and the mark of a run that is not to be trusted.
+
+    ``stamp`` writes the mark across the drawing as well, which an empty one does not need.
+    """
     record, verdict = frames.record, frames.verdict
     words, colour = verdict_line(frames)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -46,10 +49,9 @@ def frame(figure: Figure, frames: Frames, title: str) -> None:
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.text(0.01, 1 - 0.30 / figure.get_figheight(), words, ha="left", va="top", fontsize=8, color=style.INK,
                 gid="verdict", bbox={"boxstyle": "square,pad=0.25", "facecolor": colour, "alpha": 0.25, "linewidth": 0})
-    if verdict is None or verdict.level == "invalid":
-        stamp = "INVALID RUN" if verdict else "NOT JUDGED"
-        figure.text(0.5, 0.48, stamp, ha="center", va="center", rotation=18, fontsize=38, fontweight="bold",
-                    color=style.RED, alpha=0.22, gid="watermark")
+    if stamp and (verdict is None or verdict.level == "invalid"):
+        figure.text(0.5, 0.48, "INVALID RUN" if verdict else "NOT JUDGED", ha="center", va="center", rotation=18,
+                    fontsize=38, fontweight="bold", color=style.RED, alpha=0.22, gid="watermark")
 
 
 @dataclass

@@ -11,7 +11,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from analysis import draw_frames, facts, names, style, svg
+from analysis import facts, has_data, names, style, svg
+from analysis import figure as drawn
 from analysis.frames import Frames, load
 from testbed.store import write_atomically
 
@@ -59,16 +60,17 @@ def page(frames: Frames) -> str:
     return environment.get_template("report.html.j2").render(
         record=frames.record, verdict=frames.verdict, level=level, advice=_ADVICE[level], problems=frames.problems,
         topology=_topology(frames), figures=figures, tables=tables, inputs=_inputs(frames), repeat=repeat(frames),
+        missing=[name for name in names() if not has_data(frames, name)],
         versions=facts.pairs("Versions", ("what", "version"), frames.record.versions),
         features=facts.pairs("What the machine offers", ("feature", "found"), frames.record.features),
     )
 
 
 def drawings(frames: Frames) -> Iterator[Drawing]:
-    """Every figure as SVG for the page."""
-    found = names()
+    """Every figure for which the run has data, as SVG for the page."""
+    found = [name for name in names() if has_data(frames, name)]
     for name in sorted(found, key=lambda each: (ORDER.index(each) if each in ORDER else len(ORDER), each)):
-        figure, text = draw_frames(frames, name), io.StringIO()
+        figure, text = drawn(frames, name), io.StringIO()
         title = figure.get_suptitle().strip()
         with style.styled():
             figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "testbed"})

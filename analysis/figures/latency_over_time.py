@@ -45,7 +45,7 @@ def _failures(axes: Axes, failed: pd.DataFrame) -> None:
         times = failed.loc[failed["status"] == kind, "t_scheduled"]
         colour, marker = style.STATUS[kind]
         axes.plot(times, np.full(len(times), height), marker, color=colour, markersize=4, linestyle="none",
-                  rasterized=len(times) > _MOST_DRAWN, fillstyle="none")
+                  rasterized=len(failed) > _MOST_DRAWN, fillstyle="none")
     axes.set_yticks(range(len(kinds)), [f"{kind} ({(failed['status'] == kind).sum()})" for kind in kinds])
     axes.set_ylim(-0.7, max(len(kinds) - 0.3, 0.7))
     axes.grid(False)

@@ -23,7 +23,9 @@ def draw(frames: Frames) -> Figure:
     figure, (over_time, spread) = style.canvas(1, 2, width_ratios=(2, 1))
     if late.empty:
         spread.remove()
-        style.blank(over_time, f"None of {len(rows)} invocations was sent")
+        closed = bool(rows["t_sent"].notna().any())
+        style.blank(over_time, "A closed loop cannot be late: its users send when they are ready" if closed
+                    else f"None of {len(rows)} invocations was sent")
         return figure
     delay = late["send_delay_s"] * 1e3
     over_time.plot(late["t_scheduled"], delay, ".", color=style.BLUE, markersize=3, alpha=0.6, markeredgewidth=0,
@@ -34,7 +36,7 @@ def draw(frames: Frames) -> Figure:
     over_time.set_ylim(bottom=min(0.0, float(delay.min())))
     marks.time_axis(over_time, frames)
     marks.events(over_time, frames)
-    _tail(spread, delay, len(rows) - len(late))
+    _tail(spread, delay, int(rows["t_sent"].isna().sum()))
     return figure
 
 

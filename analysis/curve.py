@@ -1,0 +1,164 @@
+"""One curve over the runs of a sweep: what was varied against what was measured, and the published values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from analysis import style
+from analysis.frames import Frames, load
+from testbed.errors import UsageError
+
+_AMOUNT = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ%/]*)$")
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_MARKERS = {"valid": "o", "suspect": "^", "invalid": "X", "none": "X"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep, seen through its experiment file."""
+
+    frames: Frames
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """What stands in the run's ``experiment.yaml``."""
+        try:
+            read = YAML(typ="safe", pure=True).load(self.frames.text("experiment.yaml"))
+        except YAMLError as error:
+            raise UsageError(f"{self.frames.folder}/experiment.yaml is not readable: {error}") from error
+        return read if isinstance(read, dict) else {}
+
+    @property
+    def swept(self) -> dict[str, str]:
+        """The value of each path that the experiment sweeps over, as it was written."""
+        return {path: str(at(self.inputs, path)) for path in self.inputs.get("sweep") or {}}
+
+    def metric(self, name: str) -> float | None:
+        """A column of ``summary.csv`` over all functions; None where the run has none."""
+        table = self.frames.table("summary")
+        rows = table[table["function"] == "*"]
+        if name not in table.columns:
+            raise UsageError(f"summary.csv has no column {name!r}. It has: {', '.join(map(str, table.columns))}.")
+        return None if rows.empty or rows[name].isna().all() else float(rows[name].iloc[0])
+
+    @property
+    def level(self) -> str:
+        """The run's verdict, ``none`` where it was not judged."""
+        return self.frames.verdict.level if self.frames.verdict else "none"
+
+
+def at(inputs: object, path: str) -> object:
+    """What stands at a dotted path (``links[2].delay``) of an experiment; None where there is nothing."""
+    for name, index in _STEP.findall(path):
+        if isinstance(inputs, dict):
+            inputs = inputs.get(name)
+        elif isinstance(inputs, list) and index and int(index) < len(inputs):
+            inputs = inputs[int(index)]
+        else:
+            return None
+    return inputs
+
+
+def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str = "") -> Figure:
+    """``metric`` (a column of ``summary.csv``) over the swept path ``x``, by default the first one.
+
+    Further swept paths make a line each; runs of one point (repetitions) are all drawn, the line goes through their
+    mean. A run that is not valid has a marker of its own. Published values of the metric are drawn as rings.
+    """
+    points = [Point(load(folder)) for folder in folders]
+    x = x or next((path for point in points for path in point.swept), "")
+    if not x or any(x not in point.swept for point in points):
+        raise UsageError(f"Not all of these runs sweep over {x or 'anything'}: give the runs of one sweep.")
+    scale = Scale([value for point in points for value in [*_asked(point, x), point.swept[x]]])
+    with style.styled():
+        figure, (axes,) = style.canvas()
+        _lines(axes, points, metric, x, scale)
+        _published(axes, points[0], metric, x, scale)
+        _dress(figure, axes, points, metric, x, scale)
+    return figure
+
+
+def _asked(point: Point, x: str) -> list[str]:
+    return [str(value) for value in point.inputs["sweep"][x]]
+
+
+class Scale:
+    """Where written values stand on an axis: as numbers where they share a unit, else side by side in their order."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.values = list(dict.fromkeys(values))
+        matches = [_AMOUNT.match(value) for value in self.values]
+        # A zero needs no unit, so it does not speak against the unit of the others.
+        units = {found[2] for found in matches if found and (found[2] or float(found[1]))}
+        self.numeric = all(matches) and len(units) <= 1
+        self.unit = units.pop() if self.numeric and units else ""
+
+    def __getitem__(self, value: str) -> float:
+        found = _AMOUNT.match(value)
+        return float(found[1]) if self.numeric and found else float(self.values.index(value))
+
+
+def _unit(metric: str) -> tuple[float, str]:
+    if metric.endswith("_s"):
+        return 1e3, "ms"
+    return (1e2, "%") if metric.endswith("share") else (1.0, "1/s" if metric == "throughput" else "")
+
+
+def _lines(axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scale) -> None:
+    lines: dict[str, list[Point]] = {}
+    for point in points:
+        others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items() if path != x)
+        lines.setdefault(", ".join(others), []).append(point)
+    for index, (label, members) in enumerate(sorted(lines.items())):
+        _line(axes, [(scale[each.swept[x]], each) for each in members], metric, label or "measured", index)
+
+
+def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label: str, index: int) -> None:
+    factor, _ = _unit(metric)
+    style_of_line = style.line_style(index)
+    reached: dict[float, list[float]] = {}
+    for place, point in members:
+        value = point.metric(metric)
+        if value is not None:
+            reached.setdefault(place, []).append(value * factor)
+            colour = style_of_line["color"] if point.level == "valid" else style.RED
+            axes.plot(place, value * factor, _MARKERS[point.level], color=colour, markersize=6, zorder=3)
+    means = sorted((place, sum(values) / len(values)) for place, values in reached.items())
+    axes.plot([place for place, _ in means], [mean for _, mean in means], label=label, **style_of_line)
+
+
+def _published(axes: Axes, point: Point, metric: str, x: str, scale: Scale) -> None:
+    factor, _ = _unit(metric)
+    told = (point.inputs.get("published") or {}).get("values") or []
+    fitting = [(each["at"], each["value"]) for each in told if each.get("metric") == metric and each.get("at")]
+    places = [(scale[str(value)], amount * factor) for where, amount in fitting for key, value in where.items()
+              if (x == key or x.endswith(f".{key}")) and str(value) in scale.values]
+    if places:
+        axes.plot([place for place, _ in places], [amount for _, amount in places], "o", color=style.INK, markersize=10,
+                  fillstyle="none", label="published")
+
+
+def _dress(figure: Figure, axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scale) -> None:
+    _, unit = _unit(metric)
+    words = re.sub(r"_(s|share)$", "", metric).replace("_", " ")
+    figure.suptitle(f"{points[0].frames.record.experiment}: {words}", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    axes.set_ylabel(f"{words} ({unit})" if unit else words)
+    axes.set_xlabel(f"{x} ({scale.unit})" if scale.unit else x)
+    axes.set_ylim(bottom=0)
+    if not scale.numeric:
+        axes.set_xticks(range(len(scale.values)), scale.values)
+    bad = {level: sum(point.level == level for point in points) for level in ("suspect", "invalid", "none")}
+    told = [f"{count} {'not judged' if level == 'none' else level}" for level, count in bad.items() if count]
+    worse = f": {', '.join(told)} (triangles: suspect, crosses: worse)" if told else ""
+    axes.set_title(f"{len(points)} runs{worse}")
+    style.key(axes, outside=True)
