@@ -126,7 +126,7 @@ FLOWS = Table(
     (
         Column("link", "text", "", "The link."),
         Column("node", "text", "", "The node at whose end was captured."),
-        Column("protocol", "text", "", "tcp, udp, icmp or the IP protocol's number."),
+        Column("protocol", "text", "", "tcp, udp, icmp, icmp6, arp, an IP protocol's number or an Ethernet type."),
         Column("source", "text", "", "Source address."),
         Column("source_port", "integer", "", "Source port."),
         Column("destination", "text", "", "Destination address."),
