@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -55,7 +56,7 @@ def parse(value: object, units: Mapping[str, float], expected: str, example_unit
     if value == 0 and not isinstance(value, bool):
         return 0.0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise refuse(expected, f"Add the unit: {value:g}{example_unit}.")
+        raise refuse(expected, f"Add the unit: {value:g}{example_unit}." if isfinite(value) else "")
     match = _QUANTITY.match(value) if isinstance(value, str) else None
     if match is None:
         raise refuse(expected)
@@ -85,6 +86,9 @@ def rate(value: object) -> float:
 
 def share(value: object) -> float:
     """A share from 0 to 1 from ``0.1%``."""
+    if isinstance(value, float) and 0 < value < 1:  # per cent or a part of 1: a person must say
+        hint = f"Write {value:g}%, or {100 * value:g}% if a part of 1 was meant."
+        raise refuse("a share with its sign, such as 0.1%", hint)
     amount = parse(value, SHARES, "a share with its sign, such as 0.1%", "%")
     if amount > 1:
         raise refuse("a share of at most 100%")

@@ -84,7 +84,8 @@ class Document:
             return Attempt(model.model_validate(data), self, in_order(flaws))
         except ValidationError as error:
             found = findings(error, data, model)
-        problems = self.tell(found, prefix)
+        told = {each.path for each in flaws if each.path}
+        problems = [each for each in self.tell(found, prefix) if each.path not in told]
         made, moved = salvage(model, data, found)
         rest = replace(self, moved={(*prefix, *place): indices for place, indices in moved.items()})
         return Attempt(made, rest, in_order([*flaws, *problems]))

@@ -33,6 +33,11 @@ _EXPECTED = {
     "union_tag_invalid": "{expected_tags}", "refused": "{expected}",
 }
 
+# Words of other tools that are not spelt like ours.
+_MEANT = {"latency": "delay", "lat": "delay", "bandwidth": "rate", "bw": "rate", "speed": "rate", "capacity": "rate",
+          "packetloss": "loss", "plr": "loss", "type": "kind", "limit": "queue", "buffer": "queue", "labels": "tags",
+          "gaussian": "normal", "bridge": "switch", "endpoints": "ends", "edges": "links", "vertices": "nodes"}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -65,6 +70,7 @@ def _some(names: Iterable[object]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """``Try X.`` for the known word that is spelt most like ``word``, or nothing if none is near."""
     by_lower = {name.lower(): name for name in reversed(list(known))}
+    word = _MEANT.get(word.lower().replace("_", ""), word)
     found = difflib.get_close_matches(word.lower()[:100], by_lower, n=1, cutoff=0.6)
     return f"Try {by_lower[found[0]]}." if found else ""
 
@@ -135,7 +141,9 @@ class _Located:
         name = self.error["ctx"]["discriminator"].strip("'")
         inside, tag = _step(value, name)
         place = (*self.place, name) if inside else self.place
-        return Finding(place, show(tag), _expected(self.error), _nearest_of(self.error["ctx"]["expected_tags"], tag))
+        before, comma, last = _expected(self.error).rpartition(", ")
+        expected = f"{before} or {last}" if comma else last
+        return Finding(place, show(tag), expected, _nearest_of(self.error["ctx"]["expected_tags"], tag))
 
 
 def _hint(error: ErrorDetails, value: object) -> str:
@@ -144,6 +152,8 @@ def _hint(error: ErrorDetails, value: object) -> str:
         return _nearest_of(context["expected"], value)
     if error["type"] == "string_type" and isinstance(value, (int, float)):
         return f'Put it in quotes: "{show(value)}".'
+    if error["type"] in ("list_type", "tuple_type") and isinstance(value, (str, int, float)):
+        return f"Put it in brackets: [{value}]." if len(str(value)) < 40 else "Put it in brackets."
     return str(context.get("hint", "")) if error["type"] == "refused" else ""
 
 

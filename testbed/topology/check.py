@@ -45,13 +45,16 @@ def _unconnected(family: RandomGeometric, place: Place) -> Iterator[Finding]:
         yield Finding((*place, "radius"), found, "a radius that connects them", f"Try {needed:g}, or another seed.")
 
 
-def entries(file: TopologyFile, draft: Draft) -> Iterator[Finding]:
-    """What is wrong with single nodes, links and LANs."""
-    if not file.nodes and not file.generate:
-        yield Finding((), "no nodes", "a network with nodes or generate", "Add nodes: {h1: {}, h2: {}}.")
+def names(draft: Draft) -> Iterator[Finding]:
+    """What is wrong with the names of nodes and links."""
     yield from _node_names(draft)
     yield from _link_names(draft)
-    known = [node.name for node in draft.nodes]
+
+
+def entries(file: TopologyFile, draft: Draft, known: Sequence[str] | None) -> Iterator[Finding]:
+    """What is wrong with single links and LANs; ``known`` are the nodes that exist, None if nobody can tell."""
+    if known is not None and not known:
+        yield Finding((), "no nodes", "a network with nodes or generate", "Add nodes: {h1: {}, h2: {}}.")
     switches = {node.name for node in draft.nodes if node.kind == "switch"}
     for index, link in enumerate(file.links):
         yield from _ends(link, ("links", index), known)
@@ -95,27 +98,27 @@ def _link_names(draft: Draft) -> Iterator[Finding]:
         seen.add(link.name)
 
 
-def _ends(link: LinkEntry, place: Place, known: Sequence[str]) -> Iterator[Finding]:
+def _ends(link: LinkEntry, place: Place, known: Sequence[str] | None) -> Iterator[Finding]:
     for name in dict.fromkeys(link.ends):
-        if name not in known:
+        if known is not None and name not in known:
             yield _unknown(name, place, known)
     if link.ends[0] == link.ends[1]:
         yield Finding(place, f"a link from {link.ends[0]} to itself", "two different nodes")
 
 
 def _unknown(name: str, place: Place, known: Sequence[str]) -> Finding:
-    listed = f"one of {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "a node that exists"
+    listed = f"one of {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "a node of this file"
     return Finding(place, f"the unknown node {show(name)}", listed, nearest(name, known))
 
 
-def _members(name: str, lan: LanEntry, known: Sequence[str]) -> Iterator[Finding]:
+def _members(name: str, lan: LanEntry, known: Sequence[str] | None) -> Iterator[Finding]:
     for index, member in enumerate(lan.members):
         place = ("lans", name, "members", index)
         if member in lan.members[:index]:
             yield Finding(place, f"{member} a second time", "each member once")
         elif member == name:
             yield Finding(place, f"the LAN {name} as a member of itself", "other nodes")
-        elif member not in known:
+        elif known is not None and member not in known:
             yield _unknown(member, place, known)
 
 
@@ -140,13 +143,14 @@ def _addressed(
 
 def _shapes(draft: Draft) -> Iterator[Finding]:
     for link in draft.links:
-        for (start, goal), shape in zip((link.ends, link.ends[::-1]), link.shapes, strict=True):
-            way = f"from {start} to {goal}"
+        ways = [f" from {start} to {goal}" for start, goal in (link.ends, link.ends[::-1])]
+        forward, backward = link.shapes
+        for shape, way in [(forward, "")] if forward == backward else zip(link.shapes, ways, strict=True):
             if shape.jitter > shape.delay:
-                found = f"more jitter than delay {way}"
+                found = f"more jitter than delay{way}"
                 yield Finding(link.place, found, "at most as much, since no packet arrives before it is sent")
             if shape.reorder and not shape.delay:
-                found = f"reordering without delay {way}"
+                found = f"reordering without delay{way}"
                 yield Finding(link.place, found, "a delay, which is what reordered packets skip")
 
 
@@ -178,11 +182,11 @@ def _segment(segment: Segment) -> Iterator[Finding]:
         if link.mtu != first.mtu:
             expected = f"{first.mtu}, as on {first.name}, to which switches join it"
             yield Finding(link.place, f"an MTU of {link.mtu} on {link.name}", expected)
-    nodes: set[str] = set()
+    nodes: dict[str, Place] = {}
     for node, link in segment.members:
-        if node in nodes:
+        if node in nodes and not (link.place[0] == "lans" and nodes[node] == link.place[:2]):  # a member named twice
             yield Finding(link.place, f"a second link of {node} to the same LAN", "one link of a node to a LAN")
-        nodes.add(node)
+        nodes[node] = link.place[:2]
     for version in (4, 6):
         yield from _given(segment, version)
     if first.mtu < 1280 and any(given_subnets(segment, 6)):

@@ -67,7 +67,7 @@ def _canvas(topology: Topology, has_loads: bool) -> _Canvas:
     left, top = min(x for x, _ in spots.values()), min(y for _, y in spots.values())
     width = (max(x for x, _ in spots.values()) - left) * scale + 2 * _MARGIN
     bottom = (max(y for _, y in spots.values()) - top) * scale + 2 * _MARGIN
-    wide = max(width, 600.0 if has_loads else 480.0)  # small networks stand in the middle above the legend
+    wide = max(width, 620.0 if has_loads else 480.0)  # small networks stand in the middle above the legend
     inset = _MARGIN + (wide - width) / 2
     placed = {name: (inset + (x - left) * scale, _MARGIN + (y - top) * scale) for name, (x, y) in spots.items()}
     size = 15.0 if count <= 60 else 9.0 if count <= 250 else 4.0
@@ -164,9 +164,9 @@ def _legend(topology: Topology, canvas: _Canvas, usual: tuple[str, ...], has_loa
         return
     yield _text(x, y + 4, "load of the half at each sender:  0 %", 11, _MUTED, 0, "start")
     for step in range(20):
-        left = x + 190 + step * 5
+        left = x + 204 + step * 5
         yield f'<rect x="{left:.0f}" y="{y - 5:.0f}" width="5.5" height="10" fill="{_colour(step / 19)}"/>'
-    yield _text(x + 296, y + 4, "100 %", 11, _MUTED, 0, "start")
+    yield _text(x + 312, y + 4, "100 %", 11, _MUTED, 0, "start")
 
 
 def _arrow(start: Spot, goal: Spot) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
-from testbed.document import Document, Finding, Place, in_order, parse_document, read
-from testbed.errors import InputError
+from testbed.document import Document, Finding, Place, dotted, in_order, parse_document, read
+from testbed.errors import InputError, Problem
 from testbed.topology import check
 from testbed.topology.address import Plan, PoolIsEmpty, interface_names, macs, plan
 from testbed.topology.draft import Draft, draft
@@ -35,12 +35,26 @@ def from_document(document: Document, prefix: Place = ()) -> Topology:
         raise InputError(problems)
     found = list(check.families(file))
     spelt = draft(file, generate(() if found else file.generate))
-    found += check.entries(file, spelt)
-    if not problems:
+    misnamed = list(check.names(spelt))
+    found += misnamed
+    found += check.entries(file, spelt, _known(spelt, document, prefix, [*problems, *document.tell(found, prefix)]))
+    if not problems and not misnamed:
         found += _of_whole(spelt, is_complete=not found)
     if problems or found:
         raise InputError(in_order([*problems, *rest.tell(found, prefix)]))
     return _finish(file, spelt, document, prefix)
+
+
+def _known(spelt: Draft, document: Document, prefix: Place, problems: Sequence[Problem]) -> list[str] | None:
+    """The names of all nodes, also of those with faults; None if faults leave open which there are."""
+    whole, made = {dotted((*prefix, key)) for key in ("nodes", "lans")}, dotted((*prefix, "generate"))
+    if any(each.path in whole or each.path.startswith(made) for each in problems):
+        return None
+    known = dict.fromkeys(node.name for node in spelt.nodes)
+    match document.at(prefix):
+        case dict(data):
+            return list(known | dict.fromkeys([*(data.get("nodes") or ()), *(data.get("lans") or ())]))
+    return list(known)
 
 
 def _of_whole(spelt: Draft, is_complete: bool) -> Iterator[Finding]:

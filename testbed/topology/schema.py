@@ -114,6 +114,8 @@ class LinkEntry(Addressed):
     @model_validator(mode="before")
     @classmethod
     def _long_form(cls, value: Any) -> Any:
+        if not isinstance(value, (list, dict, LinkEntry)):
+            raise refuse("[a, b] or {ends: [a, b], ...}")
         return {"ends": value} if isinstance(value, list) else value
 
 

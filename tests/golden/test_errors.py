@@ -1,0 +1,33 @@
+"""Golden pairs: a faulty topology file and the exact message that it gets.
+
+After a change of wording: ``REGENERATE=1 pytest tests/golden/test_errors.py``, then review the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import InputError
+from testbed.topology.load import load
+
+FOLDER = Path(__file__).parent / "errors"
+CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def test_there_are_at_least_sixty_pairs() -> None:
+    assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_faulty_file_gets_exactly_this_message(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER)
+    with pytest.raises(InputError) as caught:
+        load(Path(f"{case}.yaml"))
+    message = f"{caught.value}\n"
+    golden = Path(f"{case}.txt")
+    if os.environ.get("REGENERATE"):
+        golden.write_text(message, encoding="utf-8")
+    assert message == golden.read_text(encoding="utf-8")
