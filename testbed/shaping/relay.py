@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -119,6 +120,7 @@ class Relay:
         self._wires = {wire.link: wire for wire in wires}
         self._offload: dict[tuple[str, int], bool] = {}
         self.priority = ""
+        self._talking = threading.Lock()  # the sampler asks from its own thread while the timeline gives orders
         count = processes or max(1, min(len(os.sched_getaffinity(0)), -(-len(wires) // _LINKS_A_PROCESS)))
         with ExitStack() as undo:
             self._children = [self._start(wires[number::count], undo) for number in range(min(count, len(wires)))]
@@ -137,29 +139,33 @@ class Relay:
         """Put ``shape`` in force on what leaves ``end``; packets under way are kept."""
         wire = self._wires[end.link]
         self._set_offload(wire, wire.side(end.node), shape)
-        self._serves[end.link].ask("shape", link=end.link, node=end.node, shape=asdict(Treatment.of(shape)))
+        with self._talking:
+            self._serves[end.link].ask("shape", link=end.link, node=end.node, shape=asdict(Treatment.of(shape)))
 
     def connect(self, link: str, up: bool) -> None:
         """Cut or mend both directions of ``link`` at once; a cut loses what is under way."""
-        self._serves[link].ask("connect", link=link, nodes=self._wires[link].nodes, up=up)
+        with self._talking:
+            self._serves[link].ask("connect", link=link, nodes=self._wires[link].nodes, up=up)
 
     def counters(self) -> dict[End, Counters]:
         """What each end has let pass and dropped; a buffer of many segments counts as the packets it stands for."""
-        for child in self._children:
-            child.tell("counters")
-        rows = [row for child in self._children for row in child.answer()]
+        rows = [row for answer in self._ask_all("counters") for row in answer]
         return {End(link, node): Counters(*numbers) for link, node, *numbers in rows}
 
     def lateness(self) -> Lateness | None:
         """How much later than due packets left since the last call, to 20 us."""
-        for child in self._children:
-            child.tell("lateness")
-        answers = [child.answer() for child in self._children]
+        answers = self._ask_all("lateness")
         counted: Counter[int] = Counter()
         for answer in answers:
             counted.update({int(bucket): count for bucket, count in answer["buckets"].items()})
         latest = max((answer["max_s"] for answer in answers), default=0.0)
         return Lateness(counted.total(), _quantile(counted, 0.5, latest), _quantile(counted, 0.99, latest), latest)
+
+    def _ask_all(self, do: str) -> list[Any]:
+        with self._talking:
+            for child in self._children:
+                child.tell(do)
+            return [child.answer() for child in self._children]
 
     def check(self) -> None:
         """Raise ShapeNotInForce, with what it said last, if a process of the relay has ended."""
