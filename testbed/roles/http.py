@@ -1,0 +1,262 @@
+"""A lean HTTP/1.1 client for systems' wires and load: keep-alive pool, one request a connection at a time.
+
+General clients cost five to a hundred times more CPU for a request, which on a small machine shows up as latency of the
+system under test. What a request means (JSON, paths, status codes) is the caller's affair; a status of 500 is an answer
+like any other. Only the absence of an answer raises :class:`~testbed.roles.api.CallFailed`.
+
+    client = HttpClient()
+    response = await client.request("POST", "10.0.0.2:8080", "/function/resize", b"...", timeout=5.0)
+    await client.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from testbed.roles.api import CallFailed
+from testbed.roles.http_reply import Limits, Reply, ReplyReader, Violation
+
+__all__ = ["HttpClient", "Limits", "Reply"]
+
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})  # RFC 9110, 9.2.2
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_FORBIDDEN = frozenset("\r\n\0")
+
+
+@lru_cache(maxsize=1024)
+def _split(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[v6]:port``."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"{address!r} is no address; expected host:port, with an IPv6 host in brackets")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@lru_cache(maxsize=4096)
+def _head(method: str, address: str, target: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """All of a request's head but its content length, which is the part that changes."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {address}", *(f"{name}: {value}" for name, value in headers)]
+    if " " in method + target or any(_FORBIDDEN & set(line) for line in lines):
+        raise ValueError(f"not a request that can be sent: {method} {target!r} with headers {dict(headers)}")
+    return "\r\n".join(lines).encode("latin-1")
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, which carries one request at a time."""
+
+    def __init__(self, pool: _Pool, limits: Limits) -> None:
+        self._pool, self._limits = pool, limits
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Reply] | None = None
+        self._reader = ReplyReader(limits)
+        self.used = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    @property
+    def open(self) -> bool:
+        """Whether it can carry another request."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, method: str, data: bytes) -> asyncio.Future[Reply]:
+        """Write a request; the future gets its reply, or raises CallFailed."""
+        assert self._transport is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._reader.expect(method)
+        self._transport.write(data)
+        return self._waiter
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None or self._waiter.done():
+            self.abort()  # nobody asked for this
+            return
+        try:
+            reply = self._reader.feed(data)
+        except Violation as violation:
+            self.abort()
+            self._waiter.set_exception(CallFailed("protocol", str(violation)))
+            return
+        if reply is not None:
+            self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        assert self._waiter is not None
+        self.used = True
+        if not reply.keeps_alive or (self._transport and self._transport.get_write_buffer_size()):
+            self.abort()  # also where the answer came before the request was out
+        self._waiter.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._pool.forget(self)
+        if self._waiter is None or self._waiter.done():
+            return
+        try:
+            reply = self._reader.end()
+        except Violation as violation:
+            said = f"{violation} ({error})" if error else str(violation)
+            self._waiter.set_exception(CallFailed("protocol" if self._reader.begun else "unreachable", said))
+        else:
+            self._waiter.set_result(reply)
+
+    @property
+    def answered_nothing(self) -> bool:
+        """Whether the peer closed without a single byte, as it does when it had just given up an idle connection."""
+        return not self._reader.begun
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Pool:
+    """The connections to one address; at most ``most`` at a time, others wait in line."""
+
+    def __init__(self, address: str, most: int, limits: Limits) -> None:
+        self._host, self._port = _split(address)
+        self._address, self._most, self._limits = address, most, limits
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._taken = 0
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, fresh: bool = False) -> _Connection:
+        """An idle connection, or a new one; raises CallFailed if it cannot be made."""
+        if self._taken >= self._most:
+            await self._stand_in_line()
+        else:
+            self._taken += 1
+        try:
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                if connection.open:
+                    return connection
+            return await self._connect()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def _stand_in_line(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # its turn came as it went
+            else:
+                self._line.remove(turn)
+            raise
+
+    async def _connect(self) -> _Connection:
+        connection = _Connection(self, self._limits)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port)
+        except OSError as error:
+            raise CallFailed("unreachable", f"{self._address}: {error.strerror or error}") from error
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: _Connection) -> None:
+        """The request on it is over; one that is still open is kept for the next."""
+        if connection.open:
+            self._idle.append(connection)
+        self._leave()
+
+    def _leave(self) -> None:
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)  # its place goes to the next in line
+                return
+        self._taken -= 1
+
+    def forget(self, connection: _Connection) -> None:
+        """It is closed."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close all connections; requests under way fail."""
+        for connection in tuple(self._open):
+            connection.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    data: bytes
+    repeatable: bool
+
+
+class HttpClient:
+    """Speaks to any number of addresses; ``connections`` is how many it opens to one at a time."""
+
+    def __init__(self, connections: int = 64, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
+        if connections < 1:
+            raise ValueError("a client needs at least one connection")
+        self._connections, self._limits = connections, limits
+        self._pools: dict[str, _Pool] = {}
+
+    async def request(
+        self, method: str, address: str, target: str, body: bytes = b"",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (), timeout: float = 10.0,
+    ) -> Reply:
+        """The reply of ``address`` (``host:port``, IPv6 in brackets), whatever its status.
+
+        ``timeout`` seconds cover waiting for a connection, making it and the whole exchange. Raises CallFailed:
+        ``unreachable`` if there was no connection or it ended without an answer, ``protocol`` for an answer that is not
+        HTTP, is cut off or is beyond the limits, ``timeout``. A request that may be repeated is, once, if a connection
+        that had been idle turns out to be closed; others never are.
+        """
+        head = _head(method, address, target, tuple(headers.items() if isinstance(headers, Mapping) else headers))
+        length = b"\r\nContent-Length: %d" % len(body) if body or method not in _BODILESS else b""
+        request = _Request(method, b"%b%b\r\n\r\n%b" % (head, length, body), method in _REPEATABLE)
+        pool = self._pools.get(address)
+        if pool is None:
+            pool = self._pools[address] = _Pool(address, self._connections, self._limits)
+        try:
+            async with asyncio.timeout(timeout):
+                return await _exchange(pool, request)
+        except TimeoutError:
+            raise CallFailed("timeout", f"no answer from {address} within {timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Close all connections; requests under way fail."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        await asyncio.sleep(0)  # lets the transports go
+
+
+async def _exchange(pool: _Pool, request: _Request) -> Reply:
+    connection = await pool.take()
+    was_used = connection.used
+    try:
+        return await _on(connection, request)
+    except CallFailed:
+        if not (request.repeatable and was_used and connection.answered_nothing):
+            raise
+    finally:
+        pool.give_back(connection)
+    connection = await pool.take(fresh=True)
+    try:
+        return await _on(connection, request)
+    finally:
+        pool.give_back(connection)
+
+
+async def _on(connection: _Connection, request: _Request) -> Reply:
+    try:
+        return await connection.send(request.method, request.data)
+    except asyncio.CancelledError:
+        connection.abort()  # a late answer must not be taken for the next one's
+        raise
