@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -39,8 +40,8 @@ class Script:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        lengths = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
-        self.requests.append(head + await reader.readexactly(sum(lengths)))
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        self.requests.append(head + await reader.readexactly(int(length[1]) if length else 0))
         await asyncio.sleep(self.pause)
         answer = self.answers.pop(0)
         if answer is None:
@@ -49,7 +50,7 @@ class Script:
             writer.write(answer[begin : begin + self.piece])
             await writer.drain()
             await asyncio.sleep(0)
-        if b"close" in answer.lower() or b"ength" not in answer and b"hunked" not in answer:
+        if b"close" in answer.lower() or not any(word in answer for word in (b"ength", b"hunked")):
             raise _Close
 
 
@@ -79,7 +80,8 @@ def get(script: Script, method: str = "GET", timeout: float = 20.0, **options: o
     (OK, b"ok"),
     (b"HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", b""),
     (b"HTTP/1.1 204 No Content\r\nConnection: keep-alive, close\r\n\r\n", b""),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0A;x=y\r\n0123456789\r\n0\r\n\r\n", b"abc0123456789"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0A;x=y\r\n0123456789\r\n0\r\n\r\n",
+     b"abc0123456789"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\nA: b\r\nC: d\r\n\r\n", b""),
     (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, b"ok"),
     (b"HTTP/1.1 200\r\n\r\nuntil the end", b"until the end"),

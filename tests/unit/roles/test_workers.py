@@ -146,7 +146,8 @@ def test_a_file_that_cannot_be_loaded_is_told_at_each_call(tmp_path: Path, code:
 
 
 def test_runs_as_many_calls_at_a_time_as_the_function_allows(tmp_path: Path) -> None:
-    code = "import time\ndef code(ctx, payload):\n    t = time.monotonic()\n    ctx.sleep(0.3)\n    return [t, time.monotonic()]"
+    code = ("from time import monotonic\ndef code(ctx, payload):\n    t = monotonic()\n    ctx.sleep(0.3)\n"
+            "    return [t, monotonic()]")
     sample = function(tmp_path, code, concurrency=2)
 
     async def body(workers: Workers) -> list[FunctionResult]:
@@ -170,7 +171,8 @@ def test_an_abandoned_call_frees_its_worker(tmp_path: Path) -> None:
 
 
 def test_the_random_numbers_of_a_call_follow_from_the_seed(tmp_path: Path) -> None:
-    sample = function(tmp_path, "def code(ctx, payload): return [ctx.function, ctx.node, ctx.invocation, ctx.rng.random()]")
+    code = "def code(ctx, payload): return [ctx.function, ctx.node, ctx.invocation, ctx.rng.random()]"
+    sample = function(tmp_path, code)
 
     async def body(workers: Workers) -> list[str]:
         return [(await workers.run(sample, "")).output for _ in range(3)]
@@ -186,8 +188,8 @@ def test_the_log_keeps_what_the_function_says(tmp_path: Path) -> None:
 
 
 def test_each_worker_has_a_scratch_folder_that_is_gone_in_the_end(tmp_path: Path) -> None:
-    result = once(tmp_path, "import os\nfrom pathlib import Path\ndef code(ctx, payload):\n    Path('x').write_text('kept')\n"
-                            "    return os.getcwd()")
+    code = "import os\ndef code(ctx, payload):\n    open('x', 'w').close()\n    return os.getcwd()"
+    result = once(tmp_path, code)
     assert Path(result.output).is_relative_to(tmp_path / "functions")
     assert not Path(result.output).exists()
 
@@ -200,14 +202,15 @@ def test_files_and_processes_are_limited(tmp_path: Path) -> None:
 
 
 def test_the_memory_limit_counts_what_is_used_and_not_what_is_reserved(tmp_path: Path) -> None:
-    code = ("import mmap\ndef code(ctx, payload):\n    m = mmap.mmap(-1, 2**33, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS, "
-            "prot=mmap.PROT_READ)\n    return str(len(m))")
+    code = ("import mmap\ndef code(ctx, payload):\n    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS\n"
+            "    return len(mmap.mmap(-1, 2**33, flags=flags, prot=mmap.PROT_READ))")
     assert once(tmp_path, code).output == str(2**33)
 
 
 def test_a_function_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     (tmp_path / "helper_of_sample.py").write_text("WORD = 'helped'")
-    assert once(tmp_path, "import helper_of_sample\ndef code(ctx, payload): return helper_of_sample.WORD").output == "helped"
+    code = "import helper_of_sample\ndef code(ctx, payload): return helper_of_sample.WORD"
+    assert once(tmp_path, code).output == "helped"
 
 
 def gone(pid: int) -> bool:

@@ -1,0 +1,313 @@
+"""The schedule: its rates and shapes, and that it follows from the seed alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.errors import InputError, UsageError
+from testbed.roles.api import Invocation
+from testbed.workload import files
+from testbed.workload.schedule import Plan, problems, schedule
+from testbed.workload.spec import Workload
+
+CLIENTS, FUNCTIONS = ("c1", "c2"), ("f", "g")
+
+
+def workload(*traffic: dict[str, Any], **keys: Any) -> Workload:
+    return Workload.model_validate({"duration": "100s", "traffic": list(traffic)} | keys)
+
+
+def plan(arrivals: dict[str, Any], seed: int = 1, client: str = "c1", **keys: Any) -> list[Invocation]:
+    spec = workload({"arrivals": arrivals} | keys)
+    return list(schedule(spec, CLIENTS, FUNCTIONS, seed)[client].invocations)
+
+
+def times(arrivals: dict[str, Any], seed: int = 1, **keys: Any) -> list[float]:
+    return [each.t_scheduled for each in plan(arrivals, seed, **keys)]
+
+
+def gaps(found: list[float]) -> list[float]:
+    return [after - before for before, after in pairwise(found)]
+
+
+def kolmogorov(sample: list[float], mean: float) -> float:
+    """The p-value (asymptotic) of the hypothesis that ``sample`` is exponential with ``mean``."""
+    ordered, n = sorted(sample), len(sample)
+    steps = [1 - math.exp(-x / mean) for x in ordered]
+    distance = max(max((i + 1) / n - f, f - i / n) for i, f in enumerate(steps))
+    scaled = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance
+    return 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 50))
+
+
+ALL_ABOUT_20_A_SECOND: list[dict[str, Any]] = [
+    {"model": "deterministic", "rate": "20/s"},
+    {"model": "poisson", "rate": "20/s"},
+    {"model": "uniform", "mean": "50ms"},
+    {"model": "gamma", "mean": "50ms", "cv": 2},
+    {"model": "weibull", "mean": "50ms", "cv": 1.5},
+    {"model": "lognormal", "mean": "50ms", "cv": 2},
+    {"model": "onoff", "rate": "40/s", "on": "500ms", "off": "500ms"},
+    {"model": "onoff", "rate": "30/s", "idle_rate": "10/s", "on": "1s", "off": "1s", "spread": "constant"},
+    {"model": "mmpp", "states": [{"rate": "10/s", "stay": "200ms"}, {"rate": "20/s", "stay": "200ms"},
+                                 {"rate": "30/s", "stay": "200ms"}]},
+    {"model": "ramp", "start": "0/s", "end": "40/s", "over": "100s"},
+    {"model": "step", "steps": [{"at": "0s", "rate": "10/s"}, {"at": "50s", "rate": "30/s"}]},
+    {"model": "sine", "rate": "20/s", "amplitude": "15/s", "period": "10s", "phase": "3s"},
+    {"model": "sine", "rate": "20/s", "amplitude": "15/s", "period": "10s", "gaps": "even"},
+    {"model": "closed", "users": 4, "pace": "200ms", "spread": "exponential"},
+]
+
+
+@pytest.mark.parametrize("arrivals", ALL_ABOUT_20_A_SECOND, ids=lambda each: each["model"])
+def test_the_mean_rate_is_the_one_asked_for(arrivals: dict[str, Any]) -> None:
+    counts = [len(times(arrivals, seed)) for seed in range(5)]
+    assert fmean(counts) == pytest.approx(2000, rel=0.12)
+
+
+@pytest.mark.parametrize("arrivals", ALL_ABOUT_20_A_SECOND, ids=lambda each: each["model"])
+def test_invocations_come_in_order_inside_the_workload(arrivals: dict[str, Any]) -> None:
+    found = times(arrivals)
+    assert found == sorted(found) and found[0] >= 0 and found[-1] < 100
+
+
+def test_poisson_gaps_are_exponential() -> None:
+    found = [kolmogorov(gaps(times({"model": "poisson", "rate": "50/s"}, seed)), 0.02) for seed in range(20)]
+    assert sum(p > 0.01 for p in found) >= 18
+    assert kolmogorov(gaps(times({"model": "deterministic", "rate": "50/s"})), 0.02) < 0.001  # the test can fail
+
+
+@pytest.mark.parametrize(("arrivals", "cv"), [
+    ({"model": "uniform", "mean": "10ms", "cv": 0.3}, 0.3), ({"model": "gamma", "mean": "10ms", "cv": 0.5}, 0.5),
+    ({"model": "gamma", "mean": "10ms", "cv": 2}, 2.0), ({"model": "weibull", "mean": "10ms", "cv": 0.5}, 0.5),
+    ({"model": "weibull", "mean": "10ms", "cv": 1.5}, 1.5), ({"model": "lognormal", "mean": "10ms", "cv": 1}, 1.0),
+    ({"model": "poisson", "rate": "100/s"}, 1.0),
+])
+def test_gaps_have_the_variation_asked_for(arrivals: dict[str, Any], cv: float) -> None:
+    found = gaps(times(arrivals))
+    assert fmean(found) == pytest.approx(0.01, rel=0.1)
+    assert pstdev(found) / fmean(found) == pytest.approx(cv, rel=0.15)
+
+
+def test_deterministic_arrivals_keep_their_phase_and_add_no_rounding_up() -> None:
+    found = times({"model": "deterministic", "rate": "7/s", "phase": "500ms"})
+    assert found[0] == 0.5 and found[-1] == pytest.approx(0.5 + (len(found) - 1) / 7, abs=1e-9)
+
+
+def test_bursts_are_burstier_than_poisson() -> None:
+    def dispersion(found: list[float]) -> float:
+        counts = Counter(int(t) for t in found)
+        each = [counts[second] for second in range(100)]
+        return pstdev(each) ** 2 / fmean(each)
+
+    assert dispersion(times({"model": "poisson", "rate": "20/s"})) < 2
+    for spread in ("exponential", "pareto", "constant"):
+        onoff = {"model": "onoff", "rate": "100/s", "on": "1s", "off": "4s", "spread": spread}
+        assert dispersion(times(onoff)) > 5
+
+
+def test_a_step_changes_the_rate_at_its_time_and_a_ramp_bit_by_bit() -> None:
+    even = {"gaps": "even"}
+    step = times({"model": "step", "steps": [{"at": "10s", "rate": "5/s"}, {"at": "20s", "rate": "50/s"}]} | even)
+    assert step[0] == pytest.approx(10.2) and sum(10 <= t <= 20 for t in step) == 50
+    assert sum(20 < t <= 30 for t in step) == 500
+    ramp = times({"model": "ramp", "start": "0/s", "end": "10/s", "over": "10s"} | even)
+    assert [sum(a < t <= a + 5 for t in ramp) for a in (0, 5, 10)] == [12, 38, 50]
+
+
+def test_a_step_to_nothing_ends_the_traffic() -> None:
+    found = times({"model": "step", "steps": [{"at": "0s", "rate": "5/s"}, {"at": "2s", "rate": "0/s"}]})
+    assert 0 < len(found) < 40 and found[-1] < 2
+
+
+def test_a_sine_peaks_where_it_should() -> None:
+    found = times({"model": "sine", "rate": "50/s", "amplitude": "50/s", "period": "100s"})
+    assert sum(15 <= t < 35 for t in found) > 8 * sum(65 <= t < 85 for t in found)
+
+
+def test_a_paced_user_follows_a_timetable() -> None:
+    found = plan({"model": "closed", "users": 2, "pace": "1s"})
+    assert {each.user for each in found} == {"c1.0.0", "c1.0.1"}
+    assert [each.t_scheduled for each in found if each.user == "c1.0.0"] == [float(n) for n in range(1, 100)]
+
+
+def test_thinking_users_get_identifiers_that_nobody_else_has() -> None:
+    spec = workload({"arrivals": {"model": "poisson", "rate": "1/s"}},
+                    {"arrivals": {"model": "closed", "users": 3, "think": "1s"}},
+                    {"arrivals": {"model": "closed", "users": 2, "think": "1s"}, "clients": ["c2"]})
+    plans = schedule(spec, CLIENTS, FUNCTIONS, 1)
+    total = sum(each.count for each in plans.values())
+    begins = [(each.first_id, each.stride) for each in (*plans["c1"].thinking, *plans["c2"].thinking)]
+    assert begins == [(total, 8), (total + 3, 8), (total + 6, 8)]
+
+
+def test_phases_follow_one_another() -> None:
+    spec = workload({"arrivals": {"model": "deterministic", "rate": "1/s"}}, duration="5s", warmup="3s", cooldown="2s")
+    found = list(schedule(spec, ["c"], ["f"], 1)["c"].invocations)
+    assert [each.phase for each in found] == ["warmup"] * 3 + ["measure"] * 5 + ["cooldown"] * 2
+
+
+def test_traffic_has_its_own_beginning_and_end() -> None:
+    found = times({"model": "deterministic", "rate": "1/s"}, start="10s", stop="20s")
+    assert found == [float(n) for n in range(10, 20)]
+
+
+@pytest.mark.parametrize(("functions", "shares"), [
+    (None, {"f": 0.5, "g": 0.5}), ("g", {"g": 1.0}), (["f", "g"], {"f": 0.5, "g": 0.5}),
+    ({"f": 3, "g": 1}, {"f": 0.75, "g": 0.25}), ({"zipf": 1.0, "of": ["g", "f"]}, {"g": 2 / 3, "f": 1 / 3}),
+])
+def test_functions_are_mixed_as_asked(functions: Any, shares: dict[str, float]) -> None:
+    found = Counter(each.function for each in plan({"model": "poisson", "rate": "40/s"}, functions=functions))
+    assert {name: count / found.total() for name, count in found.items()} == pytest.approx(shares, abs=0.04)
+
+
+@pytest.mark.parametrize(("payload", "lengths"), [
+    ({"size": "1kB"}, {1000}), ({"sizes": ["10B", "20B"], "style": "words"}, {10, 20}), ({"text": "this"}, {4}),
+    ({"size": "5B", "style": "json"}, {12}), ({"size": "1000B", "style": "json"}, {1000}), ({"size": "0B"}, {0}),
+])
+def test_payloads_have_the_sizes_asked_for(payload: dict[str, Any], lengths: set[int]) -> None:
+    found = plan({"model": "poisson", "rate": "5/s"}, payload=payload)
+    assert {len(each.payload.encode()) for each in found} == lengths
+
+
+def test_sessions_are_drawn_from_as_many_as_asked_for() -> None:
+    found = Counter(each.session for each in plan({"model": "poisson", "rate": "10/s"}, sessions={"count": 4}))
+    assert set(found) == {"c1-0", "c1-1", "c1-2", "c1-3"} and min(found.values()) > 150
+
+
+def written(plans: Any, folder: Path) -> bytes:
+    folder.mkdir()
+    for client, each in plans.items():
+        (folder / client).mkdir()
+        files.write(each, folder / client)
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*.*")))
+
+
+MIXED = workload(
+    *({"arrivals": arrivals, "functions": {"f": 2, "g": 1}, "payload": {"sizes": ["10B", "1kB"]},
+       "sessions": {"count": 3}} for arrivals in ALL_ABOUT_20_A_SECOND), duration="5s",
+)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\nsys.path[:0] = sys.argv[1:3]\nimport test_schedule as t\n"
+        "t.written(t.schedule(t.MIXED, t.CLIENTS, t.FUNCTIONS, 7), pathlib.Path(sys.argv[3]))"
+    )
+    here = Path(__file__)
+    for number in (1, 2):
+        subprocess.run(
+            [sys.executable, "-c", program, str(here.parent), str(here.parents[3]), str(tmp_path / f"p{number}")],
+            env=os.environ | {"PYTHONHASHSEED": str(number)}, check=True,
+        )
+    mine = written(schedule(MIXED, CLIENTS, FUNCTIONS, 7), tmp_path / "mine")
+    for number in (1, 2):
+        assert b"".join(path.read_bytes() for path in sorted((tmp_path / f"p{number}").rglob("*.*"))) == mine
+    assert written(schedule(MIXED, CLIENTS, FUNCTIONS, 8), tmp_path / "other") != mine
+
+
+def asked(each: Plan) -> list[tuple[object, ...]]:
+    return [(i.t_scheduled, i.function, i.payload, i.session, i.user) for i in each.invocations]
+
+
+def test_another_client_leaves_the_draws_of_the_others_as_they_were() -> None:
+    alone = schedule(MIXED, ["c1"], FUNCTIONS, 7)["c1"]
+    among = schedule(MIXED, ["c0", "c1", "c9"], FUNCTIONS, 7)
+    assert asked(alone) == asked(among["c1"])
+    assert [each[0] for each in asked(among["c0"])] != [each[0] for each in asked(among["c9"])]
+
+
+def test_another_mix_leaves_the_times_as_they_were() -> None:
+    poisson = {"model": "poisson", "rate": "20/s"}
+    assert times(poisson) == times(poisson, functions="g", payload={"sizes": ["1B", "2B"]}, sessions={"count": 9})
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.sampled_from(ALL_ABOUT_20_A_SECOND), min_size=1, max_size=3))
+def test_identifiers_count_all_invocations_in_order_of_time(seed: int, models: list[dict[str, Any]]) -> None:
+    spec = workload(*({"arrivals": each} for each in models), duration="2s")
+    plans = schedule(spec, CLIENTS, FUNCTIONS, seed)
+    everything = sorted((each for plan in plans.values() for each in plan.invocations),
+                        key=lambda each: each.invocation_id)
+    assert [each.invocation_id for each in everything] == list(range(len(everything)))
+    assert all(a.t_scheduled <= b.t_scheduled for a, b in pairwise(everything))
+
+
+def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
+    spec = workload(*MIXED.model_dump(mode="json", exclude_none=True)["traffic"],
+                    {"arrivals": {"model": "closed", "users": 2, "think": "10ms"}, "payload": {"text": "é,\"\n;"}},
+                    {"arrivals": {"model": "poisson", "rate": "1/s"}, "payload": {"text": "é,\"\n;"}}, duration="3s")
+    original = schedule(spec, CLIENTS, FUNCTIONS, 3)["c2"]
+    files.write(original, tmp_path)
+    read = files.read(tmp_path)
+    assert list(read.invocations) == list(original.invocations) == list(read.invocations)
+    assert (read.count, read.workload) == (original.count, original.workload)
+    assert [(each.traffic, each.functions, each.first_id, each.stride) for each in read.thinking] == [
+        (each.traffic, each.functions, each.first_id, each.stride) for each in original.thinking]
+
+
+def trace(tmp_path: Path, text: str, **keys: Any) -> dict[str, list[Invocation]]:
+    (tmp_path / "trace.csv").write_text(text, encoding="utf-8")
+    spec = workload({"arrivals": {"model": "trace", "file": "trace.csv"} | keys})
+    return {client: list(each.invocations) for client, each in schedule(spec, CLIENTS, FUNCTIONS, 1, tmp_path).items()}
+
+
+def test_a_trace_is_replayed_to_the_letter(tmp_path: Path) -> None:
+    rows = "2.5,g,c1,30,s9\n0.25,f,c2,7,\n1,f,c1,0,s1\n"
+    found = trace(tmp_path, "t_offset_s,function,client,payload_bytes,session\n" + rows)
+    assert [(i.t_scheduled, i.function, len(i.payload), i.session) for i in found["c1"]] == [
+        (1.0, "f", 0, "s1"), (2.5, "g", 30, "s9")]
+    assert [(i.t_scheduled, i.function, len(i.payload)) for i in found["c2"]] == [(0.25, "f", 7)]
+
+
+def test_a_trace_without_clients_is_dealt_out_in_turn(tmp_path: Path) -> None:
+    found = trace(tmp_path, "t_offset_s\n" + "\n".join(map(str, range(6))), speed=2)
+    assert [i.t_scheduled for i in found["c1"]] == [0.0, 1.0, 2.0]
+    assert [i.t_scheduled for i in found["c2"]] == [0.5, 1.5, 2.5]
+
+
+def test_every_mistake_of_a_trace_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("t_offset_s,function,client\n-1,f,c1\n1,nope,c1\nx,f,c9\n1,f\n2,f,c2\n")
+    spec = workload({"arrivals": {"model": "trace", "file": "t.csv"}})
+    ((place, error),) = problems(spec, CLIENTS, FUNCTIONS, tmp_path)
+    assert place == ("traffic", 0, "arrivals", "file")
+    name = tmp_path / "t.csv"
+    assert str(error).splitlines() == [
+        f"{name}:2 t_offset_s: found -1; expected a number from 0 to 1e9.",
+        f"{name}:3 function: found nope; expected one of f, g.",
+        f"{name}:4 client: found c9; expected one of c1, c2.",
+        f"{name}:4 t_offset_s: found x; expected a number from 0 to 1e9.",
+        f"{name}:5: found 2 cells; expected 3, as the header has.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "function\nf\n", "t_offset_s,t_offset_s\n", "t_offset_s,size\n"])
+def test_refuses_a_trace_with_another_header(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"trace\.csv:1: found the header .*; expected t_offset_s and any of"):
+        trace(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_told_with_its_place(tmp_path: Path) -> None:
+    spec = workload({"arrivals": {"model": "trace", "file": "no.csv"}, "payload": {"file": "no.txt"}})
+    found = dict(problems(spec, CLIENTS, FUNCTIONS, tmp_path))
+    assert set(found) == {("traffic", 0, "payload", "file"), ("traffic", 0, "arrivals", "file")}
+    assert all("No such file" in str(error) for error in found.values())
+
+
+def test_refuses_a_client_that_is_none_and_a_schedule_without_measure() -> None:
+    with pytest.raises(UsageError, match="c3, which is no client"):
+        schedule(workload({"arrivals": {"model": "poisson", "rate": "1/s"}, "clients": ["c3"]}), CLIENTS, FUNCTIONS, 1)
+    with pytest.raises(UsageError, match="more than 1,000 invocations"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("testbed.workload.schedule.LIMIT", 1000)
+        schedule(workload({"arrivals": {"model": "deterministic", "rate": "100/s"}}), CLIENTS, FUNCTIONS, 1)
