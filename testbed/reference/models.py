@@ -26,10 +26,10 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.place.lower()).strip("-")
 
 
-def sections(root: type[BaseModel], title: str) -> list[Section]:
-    """The model ``root`` and every model that it mentions, each once, nearest first."""
+def sections(root: type[BaseModel], title: str, prefix: str = "") -> list[Section]:
+    """The model ``root`` and every model that it mentions, each once, nearest first; ``prefix`` is where it stands."""
     found = {root: Section(root, title)}
-    waiting = [(root, "")]
+    waiting = [(root, prefix)]
     while waiting:
         model, prefix = waiting.pop(0)
         for name, field in model.model_fields.items():
@@ -53,14 +53,14 @@ def _steps(field: FieldInfo) -> str:
 def _variant(model: type[BaseModel]) -> str:
     """What tells a member of a union from the others: `` (family: line)``."""
     for name, field in model.model_fields.items():
-        if get_origin(field.annotation) is Literal and field.is_required() and len(get_args(field.annotation)) == 1:
+        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
             return f" ({name}: {get_args(field.annotation)[0]})"
     return ""
 
 
-def document(root: type[BaseModel], title: str) -> str:
-    """The sections of ``root`` as Markdown."""
-    listed = sections(root, title)
+def document(root: type[BaseModel], title: str, prefix: str = "") -> str:
+    """The sections of ``root`` as Markdown; those of two roots on one page need a ``prefix`` each."""
+    listed = sections(root, title, prefix)
     anchors = {section.model: section for section in listed}
 
     def link(model: type[BaseModel]) -> str:
@@ -73,7 +73,7 @@ def document(root: type[BaseModel], title: str) -> str:
 def _section(section: Section, anchors: Mapping[type[BaseModel], Section], link: Link) -> Iterator[str]:
     heading = section.place if " file" in section.place else f"`{section.place}`"
     yield f'<a id="{section.anchor}"></a>\n\n## {heading}\n'
-    yield f"{_prose(section.model.__doc__ or '')}\n"
+    yield f"{prose(section.model.__doc__ or '')}\n"
     base = next((each for each in section.model.__mro__[1:] if issubclass(each, BaseModel) and each in anchors), None)
     inherited = base.model_fields if base is not None else {}
     fields = {name: field for name, field in section.model.model_fields.items() if name not in inherited}
@@ -91,11 +91,11 @@ def _row(section: Section, name: str, field: FieldInfo, link: Link) -> str:
     limits = bounds(field.metadata)
     value = type_words(field.annotation, link, field.metadata) + (f", {limits}" if limits else "")
     key = f'<a id="key-{section.anchor}-{name}"></a>`{name}`'
-    cells = (key, value, default_words(field), _prose(field.description or ""))
+    cells = (key, value, default_words(field), prose(field.description or ""))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """A docstring as one paragraph of Markdown; only what is marked as code may hold a ``<``."""
     parts = " ".join(text.split()).replace("``", "`").split("`")
     return "`".join(part.replace("<", "&lt;") if index % 2 == 0 else part for index, part in enumerate(parts))

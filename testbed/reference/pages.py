@@ -1,4 +1,4 @@
-"""The pages of the reference: topology files, experiment files, datasets, limits of the verdict."""
+"""The pages of the reference: topology and experiment files, systems under test, datasets, limits of the verdict."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from testbed import store
 from testbed.collect.schema import TABLES
 from testbed.experiment.model import ExperimentFile
 from testbed.fidelity import limits
-from testbed.reference.models import document
+from testbed.reference.models import document, prose
 from testbed.reference.words import QUANTITIES
+from testbed.roles import discover
+from testbed.roles.api import System
 from testbed.tables import Table
 from testbed.topology.schema import TopologyFile
 
@@ -43,6 +45,23 @@ def _quantities() -> str:
             for each in QUANTITIES.values()]
     return "\n".join(["A quantity needs its unit; a bare number is refused (zero excepted).\n",
                       "| Quantity | Example | Units |", "|---|---|---|", *rows, ""])
+
+
+def roles() -> str:
+    """Every parameter of every role of every system under test, and the systems' own datasets."""
+    return (
+        f"{_MADE}\n# Reference: systems under test\n\n"
+        "Parameters stand in an experiment under `settings.<system>.<role>`, or `settings.<system>.<role>@<node>` for\n"
+        "one node.\n\n" + "\n".join(_system(discover.system(name)) for name in discover.names())
+    )
+
+
+def _system(system: System) -> str:
+    duties = ", ".join(f"{duty}: `{role}`" for duty, role in system.duties.items())
+    head = f"# `{system.name}`\n\n{prose(system.__doc__ or '')}\n\nDuties: {duties}.\n"
+    settings = [document(role.parameters_model, f"{system.name}.{name}", f"{system.name}.{name}.")
+                for name, role in system.roles.items()]
+    return "\n".join([head, *settings, *map(_table, system.tables)])
 
 
 def datasets() -> str:
@@ -78,6 +97,7 @@ def fidelity() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference-topology.md": topology,
     "reference-experiment.md": experiment,
+    "reference-roles.md": roles,
     "reference-datasets.md": datasets,
     "reference-limits.md": fidelity,
 }

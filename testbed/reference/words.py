@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -41,7 +42,7 @@ QUANTITIES: Mapping[str, Quantity] = {
 """By the name in :class:`testbed.units.Unit`."""
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything",
-          type(None): "nothing"}
+          type(None): "nothing", Path: "path of a file"}
 _BOUNDS = (("ge", "at least {}"), ("gt", "above {}"), ("le", "at most {}"), ("lt", "below {}"),
            ("min_length", "at least {} of them"), ("max_length", "at most {} long"), ("pattern", "matches `{}`"))
 
@@ -96,9 +97,11 @@ def _class_words(annotation: object) -> str:
 
 def bounds(metadata: Sequence[object]) -> str:
     """The limits of a value: ``at least 1, at most 1000``."""
-    found = [words.format(getattr(mark, name)) for mark in metadata for name, words in _BOUNDS
-             if getattr(mark, name, None) is not None]
-    return ", ".join(found)
+    found = {name: getattr(mark, name) for mark in metadata for name, _ in _BOUNDS
+             if getattr(mark, name, None) is not None}
+    if "gt" in found and "ge" in found:  # a type's own limit and a stricter one of the field
+        del found["ge" if found["gt"] >= found["ge"] else "gt"]
+    return ", ".join(words.format(found[name]) for name, words in _BOUNDS if name in found)
 
 
 def default_words(field: FieldInfo) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic_run
@@ -13,6 +15,7 @@ from analysis import marks, style
 from analysis.figures import breakdown, latency_cdf
 from testbed.collect import schema
 from testbed.errors import UsageError
+from testbed.places import home
 from testbed.store import Run
 from testbed.tables import Row
 
@@ -144,3 +147,12 @@ def test_a_run_of_many_invocations_still_gives_small_files(tmp_path: Path) -> No
     sizes = {path.name: path.stat().st_size for path in analysis.draw_all(folder)}
     assert set(sizes) == {f"{name}.{kind}" for name in analysis.names() for kind in ("svg", "pdf")}
     assert max(sizes.values()) < 400_000, sizes
+
+
+def test_the_example_of_the_documentation_draws(valid: analysis.Frames) -> None:
+    page = (home() / "docs" / "analysis.md").read_text(encoding="utf-8")
+    start = page.index('    """Answers that met a cold start')
+    code = textwrap.dedent(page[start : page.index("Heading, origin and verdict")])
+    module: dict[str, Any] = {}
+    exec(compile(code, "docs/analysis.md", "exec"), module)  # noqa: S102 - our own documentation
+    assert module["draw"](valid).axes[0].get_ylabel() == "Cold starts per second (1/s)"
