@@ -28,10 +28,8 @@ Family = Literal[4, 6]
 LINK = "h1-h2"
 TWO_HOSTS = """
 name: two
-nodes: {h1: {}, h2: {}, bystander: {}, s1: {kind: switch}}
-links:
-  - {ends: [h1, h2], name: h1-h2}
-  - [bystander, s1]
+nodes: {h1: {}, h2: {}}
+links: [{ends: [h1, h2], name: h1-h2}]
 """
 THERE, BACK = End(LINK, "h1"), End(LINK, "h2")
 OVERHEAD = {4: 42, 6: 62}  # bytes of Ethernet, IP and UDP headers
