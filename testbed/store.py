@@ -18,7 +18,8 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +113,14 @@ class Run:
             writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
         temporary.replace(path)
 
+    def gather(self, table: Table, parts: Sequence[Path]) -> None:
+        """Join files that agents wrote of the same table; half-written last lines are left out."""
+        with (self.folder / f"{table.name}.csv").open("w", encoding="utf-8", newline="") as whole:
+            whole.write(",".join(table.header) + "\n")
+            for part in parts:
+                lines = part.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+                whole.writelines(line for line in lines if line.endswith("\n"))
+
     def finish(self, state: State, error: str = "") -> None:
         """Write how the run ended."""
         self.record.state, self.record.error, self.record.ended = state, error, time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -132,6 +141,15 @@ def read_record(folder: Path) -> RunRecord:
         return RunRecord(**data)
     except (OSError, ValueError, TypeError) as error:
         raise RunNotFound(f"{folder} is not a run's folder: {error}. `testbed runs` lists the runs.") from error
+
+
+def records(out: Path) -> list[RunRecord]:
+    """The records of all runs below ``out``, oldest first; folders that cannot be read are left out."""
+    found = []
+    for path in out.glob("*/run.json"):
+        with suppress(RunNotFound):
+            found.append(read_record(path.parent))
+    return sorted(found, key=lambda record: (record.started, record.run_id))
 
 
 def find(name: str, out: Path) -> Path:

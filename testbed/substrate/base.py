@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,9 @@ class Network(Protocol):
     def lateness(self) -> Lateness | None:
         """How late shaped packets left since the last call; None where only the kernel shapes."""
 
+    def check(self) -> None:
+        """Raise ShapeNotInForce if a mechanism that shapes links no longer runs."""
+
     def now(self) -> float:
         """Seconds on the run's one reference clock: CLOCK_MONOTONIC of the driving machine, virtual in the twin."""
 
@@ -117,6 +120,12 @@ class Substrate(Protocol):
     name: str
 
     def probe(self) -> Capabilities: ...
+
+    def enter(self, work: Callable[[], int], name: str) -> int:
+        """Run ``work`` where networks of this kind can be opened (for namespaces: in an arena known as ``name``).
+
+        ``work`` may run in a forked process; only its exit status comes back.
+        """
 
     def open(
         self, topology: Topology, folder: Path, seed: int, later: Mapping[str, Sequence[Shape]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -93,6 +93,10 @@ class NetnsSubstrate:
     def probe(self) -> Capabilities:
         """What this machine offers."""
         return probe()
+
+    def enter(self, work: Callable[[], int], name: str) -> int:
+        """Run ``work`` in an arena known as ``name``; its exit status."""
+        return arena.run_inside(work, name)
 
     @contextmanager
     def open(

@@ -1,0 +1,167 @@
+"""The keys of an experiment file, and the experiment that comes of it once every name in it is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from ruamel.yaml import YAML
+
+from testbed.document import Document
+from testbed.roles.api import Function, Parameters, Role, System
+from testbed.timeline import Event
+from testbed.topology.model import Topology
+from testbed.units import Delay, Size
+from testbed.workload.spec import Workload
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FunctionSpec(_Part):
+    """A function that clients can invoke: real code, or a model of it."""
+
+    code: str | None = Field(None, description="Python file that defines `code(ctx, payload)`, beside the experiment.")
+    service: Delay | None = Field(None, description="Modelled: time it takes on an otherwise idle core.")
+    operations: float = Field(0.0, ge=0, description="Modelled: operations of an invocation, whatever its input.")
+    operations_per_byte: float = Field(0.0, ge=0, description="Modelled: operations for each byte of input.")
+    memory: Size = Field(128_000_000, description="Memory limit of real code; memory held by a modelled invocation.")
+    time_limit: Delay = Field(60.0, description="Real code that runs longer is killed.")
+    concurrency: int = Field(1, ge=1, le=1000, description="Invocations of it that one worker node runs at a time.")
+
+
+class Capture(_Part):
+    """A packet capture at one end of a link."""
+
+    link: str = Field(description="Name of the link.")
+    node: str = Field(description="The node at whose end packets are captured, in both directions.")
+
+
+class Collect(_Part):
+    """What is recorded beside the invocations."""
+
+    period: Delay = Field(
+        0.5, gt=0.01, description="Time between samples of link counters and of the agents' CPU and memory."
+    )
+    captures: list[Capture] = Field([], description="Packet captures; each also gives rows in `flows.csv`.")
+
+
+class PublishedValue(_Part):
+    """One number that a paper reports, beside which the measured one is put."""
+
+    name: str = Field(description="What it is, in the words of the paper.")
+    metric: str = Field(description="Column of `summary.csv`, for all functions together.")
+    value: float = Field(description="The published value, in the unit of the column.")
+    tolerance: float = Field(
+        description="Largest relative difference that still counts as reproduced: 0.05 is 5 %.", gt=0
+    )
+    at: dict[str, Any] = Field({}, description="In a sweep: the point it belongs to, such as `{loss: 3%}`.")
+
+
+class Jump(_Part):
+    """A claim about the shape of a curve: the metric jumps between two neighbouring points of the sweep."""
+
+    metric: str = Field(description="Column of `summary.csv`.")
+    between: tuple[Any, Any] = Field(description="The two swept values between which it jumps.")
+    factor: float = Field(
+        description="The metric grows at least by this factor there, and by less at every earlier step."
+    )
+
+
+class Published(_Part):
+    """What a paper reports about this experiment."""
+
+    source: str = Field(description="The paper, and the experiment or figure in it.")
+    values: list[PublishedValue] = Field([], description="Published numbers.")
+    jumps: list[Jump] = Field([], description="Published jumps of a curve.")
+
+
+class ExperimentFile(_Part):
+    """The keys of an experiment file."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$", description="Names the experiment and its run folders."
+    )
+    description: str = Field("", description="What it shows, for the reader of the report.")
+    topology: str | dict[str, Any] = Field(
+        description="File of the network, beside the experiment or one that came along (`topologies/line.yaml`); or the network itself."
+    )
+    system: str = Field(description="The system under test: a folder of `roles/`.")
+    seed: int = Field(1, ge=0, description="Everything random in the run is drawn from it.")
+    access: Literal["direct", "ssh"] = Field("direct", description="How agents are deployed on emulated hosts.")
+    place: dict[str, Names] = Field(
+        description="Duty (control, gateway, worker, client) or role -> its nodes: names, patterns (`w*`) or `tag:x`."
+    )
+    functions: dict[str, FunctionSpec] = Field(description="The functions that clients can invoke.")
+    settings: dict[str, dict[str, dict[str, Any]]] = Field(
+        {}, description="System -> role, or role@node -> its parameters. Those of other systems are ignored."
+    )
+    workload: Workload = Field(description="Who invokes what, when.")
+    timeline: list[Event] = Field([], description="What is done to the network meanwhile.")
+    collect: Collect = Field(Collect(), description="What is recorded beside the invocations.")
+    published: Published | None = Field(None, description="Published values to compare with.")
+    sweep: dict[str, list[Any]] = Field({}, description="Path in this file -> values; one run for each combination.")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment, checked and resolved. ``placement`` is (node, role) in order of the file."""
+
+    file: ExperimentFile
+    document: Document
+    topology: Topology
+    system: System
+    functions: Mapping[str, Function]
+    workload: Workload
+    placement: tuple[tuple[str, str], ...]
+    parameters: Mapping[tuple[str, str], Parameters]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.file.name
+
+    @property
+    def seed(self) -> int:
+        """The seed in force."""
+        return self.file.seed
+
+    def nodes_of(self, role: str) -> tuple[str, ...]:
+        """The nodes that have ``role``."""
+        return tuple(node for node, has in self.placement if has == role)
+
+    def written(self) -> str:
+        """The experiment's file as it was read, with every --set applied, as YAML."""
+        original = Path(self.document.file)
+        if not self.document.overrides and original.is_file():
+            return original.read_text(encoding="utf-8")
+        text = StringIO()
+        YAML(typ="safe", pure=True).dump(self.document.data, text)
+        return text.getvalue()
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """The nodes that fire the workload."""
+        return self.nodes_of(self.system.duties["client"])
+
+    def role(self, name: str) -> type[Role]:
+        """The class of the system's role ``name``."""
+        return self.system.roles[name]
+
+
+def with_seed(experiment: Experiment, seed: int) -> Experiment:
+    """The same experiment with another seed."""
+    return replace(experiment, file=experiment.file.model_copy(update={"seed": seed}))

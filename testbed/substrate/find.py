@@ -1,0 +1,44 @@
+"""Finding a substrate by its name: the module ``testbed/substrate/<name>.py`` with the class that has this ``name``."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+from pathlib import Path
+
+from testbed.errors import UsageError
+from testbed.substrate.base import Substrate
+
+
+def names() -> tuple[str, ...]:
+    """The substrates there are, found by reading the modules of this folder; nothing is imported."""
+    return tuple(name for path in sorted(Path(__file__).parent.glob("*.py")) for name in _named_in(path))
+
+
+def _named_in(path: Path) -> list[str]:
+    """The value of ``name = "…"`` in each class of a module whose name ends in Substrate."""
+    classes = [
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Substrate") and path.stem != "base"
+    ]
+    values = [
+        item.value
+        for each in classes
+        for item in each.body
+        if isinstance(item, ast.Assign) and getattr(item.targets[0], "id", "") == "name"
+    ]
+    return [str(value.value) for value in values if isinstance(value, ast.Constant)]
+
+
+def named(name: str) -> Substrate:
+    """The substrate called ``name``; UsageError with the nearest spelling if there is none."""
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"There is no substrate called {name!r}; there are: {', '.join(known)}.{hint}")
+    module = importlib.import_module(f"testbed.substrate.{name}")
+    made: Substrate = next(each for each in vars(module).values() if getattr(each, "name", None) == name)()
+    return made
