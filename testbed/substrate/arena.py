@@ -87,9 +87,13 @@ class _Plan:
 
 @contextmanager
 def _patient() -> Iterator[dict[int, _Handler]]:
-    """Ctrl-C is for the work alone: those that wait for it ignore it. Yields the handlers that the work gets back."""
+    """Ctrl-C is for the work alone: those that wait for it ignore it. Yields the handlers that the work gets back.
+
+    What is to be passed on is held back until each of them can do so, so that no request to end is lost on the way.
+    """
     original: dict[int, _Handler] = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PASSED_ON)}
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
         yield original
     finally:
@@ -99,10 +103,11 @@ def _patient() -> Iterator[dict[int, _Handler]]:
 def _restore(handlers: Mapping[int, _Handler]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
 
 
-def _attend(child: int) -> int:
-    """Wait for ``child`` and pass on what should end it."""
+def _pass_on_to(child: int) -> None:
+    """Have ``child`` get the signals that should end this process."""
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with suppress(ProcessLookupError):
@@ -110,6 +115,12 @@ def _attend(child: int) -> int:
 
     for number in _PASSED_ON:
         signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+
+
+def _attend(child: int) -> int:
+    """Wait for ``child`` and pass on what should end it."""
+    _pass_on_to(child)
     return _status(os.waitpid(child, 0)[1])
 
 
@@ -156,9 +167,16 @@ def _keep(plan: _Plan, command: int) -> int:
     init = os.fork()
     if init == 0:
         _leave(lambda: _init(plan, me))
-    plan.listener.close()
-    os.close(plan.report)
+    _drop_inherited()
     return _attend(init)
+
+
+def _drop_inherited(*keep: int) -> None:
+    """Close all but the standard streams and ``keep``: a process that only waits must hold nobody's pipe open."""
+    first = 3
+    for fd in (*sorted(keep), 1 << 20):
+        os.closerange(first, fd)
+        first = fd + 1
 
 
 def _unshare(uid: int, gid: int) -> None:
@@ -207,12 +225,13 @@ def _init(plan: _Plan, keeper: int) -> int:
         _report(plan, MachineLacks(f"the right to set up a private set of namespaces ({error})", forbidden_by()))
         return MachineLacks.exit_status
     os.environ[MARKER] = plan.name or "unnamed"
-    os.close(plan.report)
+    os.close(plan.report)  # the command need not wait for more
     work = os.fork()
     if work == 0:
         plan.listener.close()
         _restore(plan.handlers)
         _leave(plan.work)
+    _drop_inherited(plan.listener.fileno())
     return _reap(work, plan.listener)
 
 
@@ -233,13 +252,7 @@ def _reap(work: int, listener: socket.socket) -> int:
     waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(work, number)
-
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
+    _pass_on_to(work)
     while True:
         status = _bury(work)
         if status is not None:

@@ -29,6 +29,14 @@ _NESTED = 0x8000
 _BATCH = 64
 
 
+class KernelRefused(TestbedError):
+    """The kernel refused a request; ``number`` is its errno."""
+
+    def __init__(self, number: int, text: str) -> None:
+        self.number = number
+        super().__init__(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One message to the kernel; ``subject`` is what an error message calls the thing that it is about."""
@@ -253,5 +261,5 @@ def _refusal(code: int, subject: str, words: str) -> TestbedError:
     if code == errno.EOPNOTSUPP:
         return MachineLacks(f"a part of the kernel that {subject} needs: {said}", "See `testbed doctor`.")
     if code == errno.EXFULL:
-        return TestbedError(f"The kernel takes no more ports for {subject}: a Linux bridge has at most 1024.")
-    return TestbedError(f"The kernel refused {subject}: {said}.")
+        return KernelRefused(code, f"The kernel takes no more ports for {subject}: a Linux bridge has at most 1023.")
+    return KernelRefused(code, f"The kernel refused {subject}: {said}.")

@@ -8,8 +8,11 @@ listens (SO_PEERCRED), receives the arena's namespaces as open files (SCM_RIGHTS
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import os
+import select
+import shutil
 import signal
 import socket
 import struct
@@ -115,13 +118,13 @@ def _ask(name: str) -> tuple[int, list[int], dict[str, Any]] | None:
     connection = _connect(name)
     if connection is None:
         return None
-    with connection:
+    with connection, suppress(ConnectionError):
         connection.sendall(b"enter")
         first, fds, _, _ = socket.recv_fds(connection, 1, len(_KINDS))
-        if not first:
-            return None
-        said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
-        return _peer(connection)[0], list(fds), json.loads(said)
+        if first:
+            said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+            return _peer(connection)[0], list(fds), json.loads(said)
+    return None
 
 
 def arenas() -> tuple[ArenaInfo, ...]:
@@ -152,8 +155,6 @@ def end(name: str) -> None:
 
 
 def _gone(init: int, name: str) -> None:
-    import select
-
     if not select.select([init], [], [], 30)[0]:
         signal.pidfd_send_signal(init, signal.SIGKILL)
         if not select.select([init], [], [], 30)[0]:
@@ -255,4 +256,7 @@ def _become(files: Sequence[str], argv: Sequence[str], folder: Path) -> None:
     if os.isatty(0):  # a group of its own, for job control inside
         os.setpgid(0, 0)
         _take_terminal()
-    os.execvp(argv[0], list(argv))
+    program = shutil.which(argv[0])
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, "no such program", argv[0])
+    os.execv(program, list(argv))

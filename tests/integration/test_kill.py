@@ -1,0 +1,135 @@
+"""Nothing is left behind, whichever process of an arena is killed and whenever."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from in_arena import USERS, become, forked, line, star, status_of
+
+from testbed.seeds import stream
+from testbed.substrate import registry
+from testbed.substrate.arena import RUNTIME, run_inside
+from testbed.substrate.netlink import Netlink
+from testbed.substrate.netns import NetnsSubstrate
+
+WITHIN_S = 20.0
+KINDS = ("net", "mnt", "pid", "ipc", "uts", "user")
+SHAPED = """
+name: shaped
+nodes: {h1: {}, h2: {}, s1: {kind: switch}, r1: {kind: router}}
+links: [[h1, s1], {ends: [s1, r1], delay: 2ms}, {ends: [r1, h2], rate: 10Mbit}]
+"""
+SINGLE_USE = [star(20), line(), line(SHAPED)]
+
+
+def live() -> int:
+    """Build networks, run programs on their hosts, tear them down, again and again."""
+    while True:
+        for topology in SINGLE_USE:
+            with NetnsSubstrate().open(topology, RUNTIME / "hosts", 1, {}) as network:
+                for name in ("h1", "h2"):
+                    network.host(name).start(["sh", "-c", "sleep 1000 & sleep 1000"], RUNTIME / "agents" / name)
+                network.host("h1").run(["ping", "-c1", "-W1", "h2"], check=False)
+
+
+def parents() -> dict[int, int]:
+    """Every process of the machine with its parent."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    return found
+
+
+def family(root: int) -> list[int]:
+    """``root`` and all its descendants."""
+    known, members = parents(), [root]
+    for member in members:
+        members += [pid for pid, parent in known.items() if parent == member]
+    return members
+
+
+def namespaces(pids: list[int]) -> set[str]:
+    """The namespaces that these processes are in or hold open, those of this test's own process excepted."""
+    found: set[str] = set()
+    for pid in pids:
+        for folder in (f"/proc/{pid}/ns", f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.update(text for text in _links(Path(folder)) if text.split(":")[0] in KINDS)
+    return found - {os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS}
+
+
+def _links(folder: Path) -> Iterator[str]:
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            yield str(entry.readlink())
+
+
+def machine() -> dict[str, object]:
+    """What the machine has of all that an arena could leave."""
+    with Netlink() as netlink:
+        interfaces = set(netlink.statistics())
+    queues = sorted(Path("/sys/class/net").glob("*/queues/*"))
+    return {
+        "interfaces": interfaces,
+        "queues": queues,
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "runtime folder": RUNTIME.exists(),
+        "hosts file": Path("/etc/hosts").read_text(),
+    }
+
+
+def started(pid: int) -> float:
+    """When a process started, in clock ticks since the machine did."""
+    with suppress(OSError):
+        return float(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    return float("inf")
+
+
+def gone(members: list[int], spaces: set[str], name: str, born: set[int]) -> str:
+    """What is still there of an arena; empty when nothing is. ``born`` are all processes that could be its."""
+    processes = [pid for pid in members if pid in parents()]
+    held = namespaces([pid for pid in born if pid not in members]) & spaces
+    registered = name in registry.names()
+    return f"processes {processes}" * bool(processes) + f" namespaces {held}" * bool(held) + " its name" * registered
+
+
+def kill_once(number: int, user: str, dice: random.Random) -> None:
+    """Kill one process of a new arena at a random moment, then look."""
+    name = f"kill-{os.getpid()}-{number}"
+
+    def body() -> int:
+        become(user)
+        return run_inside(live, name, nested=True)
+
+    before, others = machine(), set(parents())
+    command = forked(body)
+    time.sleep(dice.uniform(0.0, 0.4))  # the random moment, not a wait for something
+    members = family(command)
+    spaces = namespaces(members)
+    victim = dice.choice(members)
+    with suppress(ProcessLookupError):  # a program that ended by itself in the meantime
+        os.kill(victim, signal.SIGKILL)
+    if victim not in members[:4]:  # one program less does not end an arena; its own first processes do
+        os.kill(command, signal.SIGKILL)
+    status_of(command)
+    end = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")  # numbers of namespaces are used again
+    born = {pid for pid in set(parents()) - others if started(pid) <= end}
+    deadline = time.monotonic() + WITHIN_S
+    while left := gone(members, spaces, name, born):
+        assert time.monotonic() < deadline, f"after killing process {victim} of {members}: {left}"
+        time.sleep(0.005)
+    assert machine() == before
+
+
+def test_nothing_is_left_after_killing_any_process_at_any_moment(long: bool) -> None:
+    for number in range(200 if long else 50):
+        user = USERS[number % len(USERS)] if number % 3 else USERS[0]
+        kill_once(number, user, stream(1, "kill", str(number)))

@@ -1,0 +1,258 @@
+"""Networks of namespaces: what was asked for is there, reaches, is counted, can be cut, and goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_arena import LINE, each_user, line, passes, star
+
+from testbed.errors import CommandFailed, ShapeNotInForce, TestbedError
+from testbed.substrate.arena import RUNTIME
+from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate
+from testbed.topology.model import End, Topology
+from testbed.topology.shape import Shape
+
+HOSTS = RUNTIME / "hosts"
+
+
+def opened(topology: Topology, **more: Any) -> Any:
+    return NetnsSubstrate().open(topology, HOSTS, 1, more.get("later", {}))
+
+
+def reaches(network: NetnsNetwork, start: str, goal: str, family: int) -> bool:
+    argv = ["ping", f"-{family}", "-n", "-c1", "-W5", network.topology.address(goal, 4 if family == 4 else 6)]
+    return network.host(start).run(argv, check=False).status == 0
+
+
+def test_a_network_cannot_be_opened_outside_of_an_arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TESTBED_ARENA", raising=False)
+    with pytest.raises(TestbedError, match="arena"), NetnsSubstrate().open(line(), tmp_path, 1, {}):
+        pass
+
+
+@pytest.mark.feature("ping")
+@each_user
+def test_hosts_reach_each_other_over_switches_and_routers_in_both_families(user: str) -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            for start, goal in [("h1", "h3"), ("h1", "h2"), ("h2", "h3"), ("r1", "h1")]:
+                assert reaches(network, start, goal, 4), (start, goal, 4)
+                assert reaches(network, start, goal, 6), (start, goal, 6)
+
+    passes(work, user)
+
+
+@each_user
+def test_names_resolve_on_every_host_and_each_knows_its_own(user: str) -> None:
+    def work() -> None:
+        before = Path("/etc/hosts").read_text()
+        with opened(line()) as network:
+            for name in ("h1", "h2", "h3", "r1"):
+                assert network.host(name).run(["hostname"]).stdout.strip() == name
+                found = network.host(name).run(["getent", "ahosts", "h2"]).stdout
+                assert network.topology.address("h2", 4) in found
+                assert network.topology.address("h2", 6) in found
+        assert Path("/etc/hosts").read_text() == before
+
+    passes(work, user)
+
+
+def test_hardware_addresses_names_and_mtu_are_those_of_the_topology() -> None:
+    def work() -> None:
+        topology = line("name: small\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], mtu: 1400}]\n")
+        with opened(topology) as network:
+            for link, end in topology.interfaces["a"]:
+                said = network.host("a").run(["ip", "-o", "link", "show", end.name]).stdout
+                assert end.mac in said
+                assert f"mtu {link.mtu} " in said
+
+    passes(work)
+
+
+def test_a_command_gives_its_status_and_its_output() -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            host = network.host("h1")
+            done = host.run(["sh", "-c", "echo out; echo err >&2; pwd; exit 4"], check=False)
+            assert (done.status, done.stdout, done.stderr) == (4, f"out\n{host.folder}\n", "err\n")
+            assert host.run(["sh", "-c", "kill -9 $$"], check=False).status == -signal.SIGKILL
+            with pytest.raises(CommandFailed, match=r"On host h1, the command 'sh -c echo oh; exit 2' exited with status 2"):
+                host.run(["sh", "-c", "echo oh; exit 2"])
+            assert host.run(["no-such-program"], check=False).status == 127
+
+    passes(work)
+
+
+def test_a_command_that_takes_too_long_is_killed_with_what_it_started() -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            with pytest.raises(TimeoutError, match="did not end within 0.2 s; it had said 'started"):
+                network.host("h1").run(["sh", "-c", "echo started; sleep 1234 & sleep 1234"], timeout=0.2)
+            deadline = time.monotonic() + 10
+            while "1234" in network.host("h1").run(["ps", "axo", "args"]).stdout:
+                assert time.monotonic() < deadline
+
+    passes(work)
+
+
+def test_a_process_leaves_its_record_in_its_folder() -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            host = network.host("h1")
+            argv = ["sh", "-c", "echo $GREETING from $(hostname); echo oh >&2; exec sleep 1000"]
+            process = host.start(argv, host.folder / "agent", env={"GREETING": "hello"})
+            deadline = time.monotonic() + 10
+            while "hello" not in (host.folder / "agent" / "stdout").read_text():
+                assert time.monotonic() < deadline
+            assert process.poll() is None
+            assert process.wait(0.01) is None
+            assert int((host.folder / "agent" / "pid").read_text()) == process.pid
+            process.signal(signal.SIGTERM)
+            assert process.wait(10) == -signal.SIGTERM
+            process.signal(signal.SIGTERM)  # no error
+            assert (process.folder / "exit").read_text() == f"{-signal.SIGTERM}\n"
+            assert (process.folder / "stdout").read_text() == "hello from h1\n"
+            assert (process.folder / "stderr").read_text() == "oh\n"
+            left = host.start(["sleep", "1000"], host.folder / "left")
+            with pytest.raises(CommandFailed, match="no-such-program"):
+                host.start(["no-such-program"], host.folder / "none")
+        assert (left.folder / "exit").read_text() == f"{-signal.SIGKILL}\n"
+
+    passes(work)
+
+
+def test_files_are_put_and_got_by_the_host_and_by_fabric() -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            host = network.host("h1")
+            host.put("one", Path("etc/a.conf"))
+            assert host.get(host.folder / "etc/a.conf") == "one"
+            (RUNTIME / "local").write_text("two")
+            (RUNTIME / "local").chmod(0o640)
+            host.connection.put(str(RUNTIME / "local"), "etc/b.conf")
+            assert (host.folder / "etc/b.conf").stat().st_mode & 0o777 == 0o640
+            host.connection.get("etc/b.conf", str(RUNTIME / "back"))
+            assert (RUNTIME / "back").read_text() == "two"
+
+    passes(work)
+
+
+def test_fabric_runs_commands_on_the_host() -> None:
+    from invoke import UnexpectedExit  # type: ignore[attr-defined]
+
+    def work() -> None:
+        with opened(line()) as network:
+            host = network.host("h2")
+            result = host.connection.run("hostname && pwd && echo $WORD", hide=True, in_stream=False, env={"WORD": "hi"})
+            assert result.stdout == f"h2\n{host.folder}\nhi\n"
+            assert host.connection.is_connected
+            with pytest.raises(UnexpectedExit):
+                host.connection.run("exit 3", hide=True, in_stream=False)
+
+    passes(work)
+
+
+def test_every_packet_that_passes_a_link_is_counted_in_its_direction() -> None:
+    def work() -> None:
+        with opened(line()) as network:
+            address = network.topology.address("h2", 4)
+            assert reaches(network, "h1", "h2", 4)
+            before = network.counters()
+            network.host("h1").run(["ping", "-n", "-c20", "-i0.01", "-s", "958", address])
+            after = network.counters()
+            for end in network.topology.path("h1", "h2"):
+                assert 20 <= after[end].packets - before[end].packets <= 26, end  # and some neighbour discovery
+                assert 20_000 <= after[end].size_bytes - before[end].size_bytes <= 20_600, end
+            assert set(after) == {End(link.name, end.node) for link in network.topology.links.values() for end in link.ends}
+
+    passes(work)
+
+
+SHAPED = {
+    "none": LINE,
+    "tbf": LINE.replace("[r1, h2]", "{ends: [r1, h2], rate: 50Mbit}"),
+    "relay": LINE.replace("[r1, h2]", "{ends: [r1, h2], delay: 1ms}"),
+}
+
+
+@pytest.mark.feature("ping")
+@pytest.mark.parametrize("mechanism", SHAPED)
+def test_a_link_that_was_cut_and_mended_carries_both_families_again(mechanism: str) -> None:
+    def work() -> None:
+        with opened(line(SHAPED[mechanism])) as network:
+            assert network.mechanisms["r1-h2"] == mechanism
+            assert reaches(network, "h1", "h2", 4)
+            assert reaches(network, "h1", "h2", 6)
+            addresses = network.host("h2").run(["ip", "-o", "addr"]).stdout
+            routes = network.host("h2").run(["ip", "route"]).stdout
+            network.connect("r1-h2", False)
+            for family in (4, 6):
+                address = network.topology.address("h2", family)  # type: ignore[arg-type]
+                argv = ["ping", "-n", "-c5", "-i0.02", "-W1", address]
+                assert network.host("h1").run(argv, check=False).status == 1
+            assert network.host("h2").run(["ip", "-o", "addr"]).stdout == addresses
+            assert network.host("h2").run(["ip", "route"]).stdout == routes
+            assert network.counters()[End("r1-h2", "r1")].dropped_down >= 5
+            network.connect("r1-h2", True)
+            assert reaches(network, "h1", "h2", 4)
+            assert reaches(network, "h1", "h2", 6)
+            assert network.counters()[End("r1-h2", "r1")].dropped_down >= 5
+            network.connect("r1-h2", True)  # mending what is whole does nothing
+
+    passes(work)
+
+
+def test_a_shape_that_was_not_announced_is_refused_where_nothing_can_put_it_in_force() -> None:
+    def work() -> None:
+        with opened(line()) as network, pytest.raises(ShapeNotInForce, match="h1-s1"):
+            network.shape(End("h1-s1", "h1"), Shape(delay="10ms"))
+        with opened(line(), later={"h1-s1": [Shape(delay="10ms")]}) as network:
+            assert network.mechanisms["h1-s1"] == "relay"
+            network.shape(End("h1-s1", "h1"), Shape(delay="10ms"))
+
+    passes(work)
+
+
+@each_user
+def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(user: str) -> None:
+    def work() -> None:
+        counts = []
+        for _ in range(3):
+            with opened(star(10)) as network:
+                network.host("h10").run(["true"])
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[0] == counts[1] == counts[2]
+        mounts = Path("/proc/self/mounts").read_text()
+        assert "/etc/hosts" not in mounts
+
+    passes(work, user)
+
+
+@pytest.mark.feature("ping")
+def test_a_hundred_hosts_on_a_switch_reach_each_other() -> None:
+    def work() -> None:
+        with opened(star(100)) as network:
+            for start, goal in [("h1", "h100"), ("h50", "h51"), ("h99", "h2")]:
+                assert reaches(network, start, goal, 4)
+                assert reaches(network, start, goal, 6)
+
+    passes(work)
+
+
+def test_a_network_that_the_kernel_refuses_says_which_part_and_leaves_nothing() -> None:
+    def work() -> None:
+        text = "name: small\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], mtu: 1500}]\n"
+        topology = line(text)
+        link = topology.links["a-b"]
+        broken = Topology("broken", topology.nodes, {"a-b": type(link)("a-b", link.ends, 70_000)}, "")
+        open_before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(TestbedError, match="The kernel refused link a-b: "), opened(broken):
+            pass
+        assert len(os.listdir("/proc/self/fd")) == open_before
+
+    passes(work)
