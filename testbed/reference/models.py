@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin
+from typing import Annotated, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,15 +15,30 @@ from testbed.reference.words import Link, bounds, default_words, models_in, type
 
 @dataclass(frozen=True)
 class Section:
-    """The documentation of one model: ``place`` is where in the file it first stands."""
+    """The documentation of one model: ``place`` is where it first stands, ``variant`` which of several things there.
+
+    A variant is a member of a union that is chosen by one key: ``key`` and ``variant`` are that key and its value.
+    """
 
     model: type[BaseModel]
     place: str
+    key: str = ""
+    variant: str = ""
+
+    @property
+    def title(self) -> str:
+        """``generate[] (family: line)``."""
+        return f"{self.place} ({self.key}: {self.variant})" if self.variant else self.place
 
     @property
     def anchor(self) -> str:
         """What links inside the page point to."""
-        return re.sub(r"[^a-z0-9]+", "-", self.place.lower()).strip("-")
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    @property
+    def link(self) -> str:
+        """A mention of this section on its page."""
+        return f"[`{self.variant or self.place}`](#{self.anchor})"
 
 
 def sections(root: type[BaseModel], title: str, prefix: str = "") -> list[Section]:
@@ -33,12 +48,11 @@ def sections(root: type[BaseModel], title: str, prefix: str = "") -> list[Sectio
     while waiting:
         model, prefix = waiting.pop(0)
         for name, field in model.model_fields.items():
+            place, key = f"{prefix}{name}{_steps(field)}", _chooser(field.annotation, [field, *field.metadata])
             for other in models_in(field.annotation):
-                if other in found:
-                    continue
-                place = f"{prefix}{name}{_steps(field)}"
-                found[other] = Section(other, place + _variant(other))
-                waiting.append((other, f"{place}."))
+                if other not in found:
+                    found[other] = Section(other, place, key, _value_of(other, key))
+                    waiting.append((other, f"{place}."))
     return list(found.values())
 
 
@@ -50,28 +64,34 @@ def _steps(field: FieldInfo) -> str:
     return ".<name>" if isinstance(origin, type) and issubclass(origin, Mapping) else ""
 
 
-def _variant(model: type[BaseModel]) -> str:
-    """What tells a member of a union from the others: `` (family: line)``."""
-    for name, field in model.model_fields.items():
-        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
-            return f" ({name}: {get_args(field.annotation)[0]})"
-    return ""
+def _chooser(annotation: object, metadata: Sequence[object] = ()) -> str:
+    """The key by which the members of a union are told apart, wherever in the type it stands; else nothing."""
+    for mark in metadata:
+        if isinstance(mark, FieldInfo) and isinstance(mark.discriminator, str):
+            return mark.discriminator
+    inner, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (None,)
+    if inner is not None:
+        return _chooser(inner, marks)
+    return next((key for part in get_args(annotation) if (key := _chooser(part))), "")
+
+
+def _value_of(model: type[BaseModel], key: str) -> str:
+    """The value of ``key`` that chooses ``model``."""
+    return str(get_args(model.model_fields[key].annotation)[0]) if key in model.model_fields else ""
 
 
 def document(root: type[BaseModel], title: str, prefix: str = "") -> str:
     """The sections of ``root`` as Markdown; those of two roots on one page need a ``prefix`` each."""
-    listed = sections(root, title, prefix)
-    anchors = {section.model: section for section in listed}
+    listed = {section.model: section for section in sections(root, title, prefix)}
 
     def link(model: type[BaseModel]) -> str:
-        variant = _variant(model).rpartition(" ")[2].rstrip(")")
-        return f"[`{variant or anchors[model].place}`](#{anchors[model].anchor})"
+        return listed[model].link
 
-    return "\n".join("\n".join(_section(section, anchors, link)) for section in listed)
+    return "\n".join("\n".join(_section(section, listed, link)) for section in listed.values())
 
 
 def _section(section: Section, anchors: Mapping[type[BaseModel], Section], link: Link) -> Iterator[str]:
-    heading = section.place if " file" in section.place else f"`{section.place}`"
+    heading = section.title if section.title.endswith(" file") else f"`{section.title}`"
     yield f'<a id="{section.anchor}"></a>\n\n## {heading}\n'
     yield f"{prose(section.model.__doc__ or '')}\n"
     base = next((each for each in section.model.__mro__[1:] if issubclass(each, BaseModel) and each in anchors), None)
