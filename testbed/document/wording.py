@@ -18,7 +18,8 @@ from pydantic_core import ErrorDetails
 from testbed.document.source import Place
 
 _EXPECTED = {
-    "model_type": "a mapping (key: value)", "dict_type": "a mapping (key: value)", "list_type": "a list",
+    "model_type": "a mapping (key: value)", "dict_type": "a mapping (key: value)",
+    "mapping_type": "a mapping (key: value)", "model_attributes_type": "a mapping (key: value)", "list_type": "a list",
     "tuple_type": "a list", "set_type": "a list", "frozen_set_type": "a list", "string_type": "text",
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
     "int_parsing_size": "a whole number", "float_type": "a number", "float_parsing": "a number",
