@@ -84,7 +84,8 @@ class World:
 
     def stop(self, node: str) -> None:
         """A node dies: its servers and everything that runs on it are gone."""
-        self.services = {at: each for at, each in self.services.items() if not at.startswith(self.addresses[node] + ":")}
+        own = self.addresses[node] + ":"
+        self.services = {at: each for at, each in self.services.items() if not at.startswith(own)}
         self.down.add(node)
 
     def of(self, method: Method[Any, Any], by: str = "") -> list[Any]:
