@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment as Templates
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 
 from testbed.deploy.agent import PLAN, Plan
 from testbed.errors import TestbedError
@@ -69,14 +70,21 @@ def rendered(kind: type[Role], templates: Path, site: Site, parameters: Paramete
     if not kind.templates:
         return {}
     engine = Templates(
-        loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, autoescape=False,
+        keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )
     texts = {}
     for name in kind.templates:
         try:
             texts[name.removesuffix(".j2")] = engine.get_template(name).render(site=site, parameters=parameters)
         except TemplateError as error:
-            line = getattr(error, "lineno", None)
-            where = f"{templates / name}:{line}" if line else str(templates / name)
+            where = f"{templates / name}:{_line(error)}"
             raise TestbedError(f"{where}: cannot be rendered for {site.role} on {site.node}: {error}.") from error
     return texts
+
+
+def _line(error: TemplateError) -> int:
+    """The line of the template: a syntax error knows it, any other has the template's frame as its last."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    return traceback.extract_tb(error.__traceback__)[-1].lineno or 0

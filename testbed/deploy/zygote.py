@@ -76,6 +76,7 @@ class Server:
         return {}
 
     def _start(self, folder: Path, fds: Sequence[int]) -> int:
+        (folder / "pid").touch()  # an error now, before there is a process
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
