@@ -3,6 +3,9 @@
 A figure above ``suspect`` makes a run suspect, above ``invalid`` invalid. Where ``of`` is named, the limit is the
 larger of the absolute one and that share of the quantity: 10 ms of lateness spoil a response time of 5 ms and do not
 show in one of 2 s.
+
+Checks of causes (a busy machine) make a run suspect at most: whether they did harm is what the checks of effects
+(lateness, lag, errors) find out, and those can make it invalid.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ LIMITS: tuple[Limit, ...] = (
           "the event loop of {where} was held up for {value} in a tenth of all half-seconds",
           "Give the agents more processors, or lower the load.",
           "An agent that waits for a processor answers late without having been busy itself."),
-    Limit("saturation", "share", 0.10, 0.50,
+    Limit("saturation", "share", 0.10, NEVER,
           "all processors were in use for {value} of the time", _QUIET,
           "Hosts that are separate in the experiment share these processors; without a free one they slow each other."),
     Limit("pressure", "share", 0.50, NEVER,
@@ -85,7 +88,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit("relay_overload", "share", 0.0001, 0.01,
           "the relay lost {value} of the packets at {where} since it did not keep up", _RELAY,
           "Nobody asked for this loss."),
-    Limit("own_load", "share", 0.85, NEVER,
+    Limit("own_load", "share", 0.80, NEVER,
           "the busiest process of the emulation used {value} of a processor", _RELAY,
           "A relay or a driver at its limit queues packets or events that the topology lets pass."),
     Limit("unasked_drops", "share", 0.0001, 0.01,

@@ -109,8 +109,8 @@ class Prober:
                     self._check(node)
             if len(found) < len(files) and time.monotonic() > deadline:
                 missing = sorted(files.keys() - found.keys())
-                raise TestbedError(f"The measurement of the links before the workload came to a halt: after "
-                                   f"{within_s:g} s there is no {files[missing[0]].name} from {', '.join(missing[:5])}.")
+                raise TestbedError(f"The measurement of the links before the workload came to a halt: {within_s:g} s "
+                                   f"have passed without {files[missing[0]].name} from {', '.join(missing[:5])}.")
             time.sleep(_ASK_S if len(found) < len(files) else 0)
         return found
 

@@ -48,7 +48,7 @@ FLAGGED = [
     ("unwatched", "suspect", {"firing": None}),
     ("agent_lag", "suspect", {"lags": {"worker on w1": 0.001, "router on r1": 0.1}}),
     ("agent_lag", "invalid", {"lags": {"router on r1": 0.5}}),
-    ("saturation", "invalid", {"machine": busy(busy=0.995)}),
+    ("saturation", "suspect", {"machine": busy(busy=0.995)}),
     ("saturation", "suspect", {"machine": busy()[:16] + busy(busy=1.0)[:4]}),
     ("pressure", "suspect", {"machine": busy(pressure=0.7)}),
     ("steal", "suspect", {"machine": busy(steal=0.05)}),
