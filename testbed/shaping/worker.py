@@ -6,7 +6,6 @@ object a line each way. It ends when that socket closes. Imports are few on purp
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -26,13 +25,14 @@ from typing import Any
 from testbed.linux import CLONE_NEWNET, raise_descriptor_limit, setns
 from testbed.seeds import stream
 from testbed.shaping.frames import HEADER_BYTES, corrupted, on_the_wire
+from testbed.shaping.priority import hurry
 from testbed.shaping.queue import Direction, Treatment
 
 # From linux/if_packet.h, linux/if_ether.h and linux/sockios.h; the socket module lacks them.
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 263, 6, 15, 23
 _ETH_P_ALL = 3
+_SO_RCVBUFFORCE = 33
 _SIOCGSTAMPNS = 0x80108907
-_PR_SET_TIMERSLACK = 29
 _FRAME_BYTES = 66_000  # a segmentation-offload frame holds up to 64 KiB
 _BUFFER_BYTES = 4 << 20
 _BURST = 16  # frames read from one port before the others have their turn
@@ -72,8 +72,10 @@ def _packet_socket(index: int) -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     opened.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+    except PermissionError:  # an ordinary user gets up to the sysctl net.core.rmem_max
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     with suppress(FileNotFoundError):  # the first question, which has no answer yet, makes the kernel note the times
         ioctl(opened, _SIOCGSTAMPNS, bytearray(_STAMP.size), True)
     opened.bind((socket.if_indextoname(index), _ETH_P_ALL))
@@ -84,6 +86,7 @@ class Worker:
     """The event loop over all ports of this process."""
 
     def __init__(self, control: socket.socket) -> None:
+        control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)  # no answer may hold up the packets
         self._control, self._unread = control, b""
         self._epoll = epoll()
         self._epoll.register(control.fileno(), EPOLLIN)
@@ -184,7 +187,7 @@ class Worker:
             both = [self._add_port(seed, link, side) for side in (0, 1)]
             both[0].beyond, both[1].beyond = both[1], both[0]
         gc.freeze()
-        return {"priority": _hurry()}
+        return {"priority": hurry()}
 
     def _add_port(self, seed: int, link: dict[str, Any], side: int) -> Port:
         name, node = link["link"], link["nodes"][side]
@@ -217,21 +220,6 @@ class Worker:
         answer = {"buckets": counted, "max_s": self._latest}
         self._late, self._latest = [0] * BUCKETS, 0.0
         return answer
-
-
-def _hurry() -> str:
-    """Be woken as promptly as this user may ask for; what was granted, in words."""
-    ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        return "SCHED_FIFO 1"
-    except PermissionError:
-        pass
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
-        return "nice -15"
-    except PermissionError:
-        return "normal"
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ each_family = pytest.mark.parametrize("family", [4, 6])
 CLOCKS_S = 50e-6  # two clocks are read one after the other
 LATE_S = 0.005
 FRAME = 1514
+THEIR_OWN = 5  # packets that two hosts may exchange about neighbours and groups while a test counts its own
 
 
 def best_of_three(attempt: Callable[[], str]) -> None:
@@ -92,7 +93,8 @@ def test_loss_lies_within_the_binomial_99_percent_interval(mechanism: str, share
                 counted = since(before, network, THERE)
                 assert least <= 5000 - len(flow.arrivals) - counted.dropped_relay <= most
                 if mechanism == "relay":
-                    assert counted.dropped_loss + counted.dropped_relay + len(flow.arrivals) == 5000
+                    told = counted.dropped_loss + counted.dropped_relay + len(flow.arrivals)
+                    assert 5000 <= told <= 5000 + THEIR_OWN
 
     passes(work)
 
@@ -180,7 +182,8 @@ def test_a_full_queue_drops_its_tail(mechanism: str, queue: str) -> None:
                 flow.collect(0.5)
                 assert 20 <= len(flow.arrivals) <= 20 + served + 3  # in service, bucket, and one begun
                 assert flow.numbers[:20] == list(range(20))
-                assert since(before, network, THERE).dropped_queue == 200 - len(flow.arrivals)
+                missing = 200 - len(flow.arrivals)
+                assert missing <= since(before, network, THERE).dropped_queue <= missing + THEIR_OWN
 
     passes(work)
 
@@ -235,7 +238,7 @@ def test_a_cut_link_carries_nothing_and_a_mended_one_its_shape_again(mechanism: 
                     flow.send(5)
                     flow.collect(0.1)
                     assert flow.numbers == list(range(5))
-                    assert 5 <= since(before, network, end).dropped_down <= 10  # hosts have things of their own to say
+                    assert 5 <= since(before, network, end).dropped_down <= 5 + THEIR_OWN
                     network.connect(LINK, True)
                     flow.send(5)
                     flow.collect(1.0, until=10)
@@ -300,5 +303,26 @@ def test_equal_seeds_lose_the_same_packets() -> None:
                     lost.append(set(range(100)) - set(flow.numbers))
         assert lost[0] == lost[1]
         assert lost[0]
+
+    passes(work)
+
+
+def test_what_an_overdriven_relay_could_not_read_is_counted_and_what_it_sent_late_is_told() -> None:
+    def work() -> None:
+        with shaped("relay", shape(delay="1ms"), shape()) as network:
+            before = warmed(network).counters()
+            network.lateness()
+            (worker,) = [each for each in psutil.Process().children() if "testbed.shaping.worker" in each.cmdline()]
+            with Flow(network, "h1", "h2") as flow:
+                worker.suspend()
+                flow.send(30_000)  # far more than the socket holds
+                flow.collect(0.2)
+                worker.resume()
+                flow.collect(0.5)
+                counted, late = since(before, network, THERE), network.lateness()
+                assert counted.dropped_relay > 10_000
+                assert counted.packets + counted.dropped_relay >= 30_000
+                assert late is not None
+                assert late.max_s >= late.p99_s >= late.p50_s > 0.1
 
     passes(work)
