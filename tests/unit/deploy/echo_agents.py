@@ -20,10 +20,12 @@ def site(role: str, **more: Any) -> Site:
     return Site("n1", role, 7, {"n1": "127.0.0.1"}, {"server": ("n1",)}, more.pop("functions", {}), **more)
 
 
-def prepared(folder: Path, role: str, parameters: dict[str, Any] | None = None, **more: Any) -> Path:
+def prepared(
+    folder: Path, role: str, parameters: dict[str, Any] | None = None, *, system: str = "echo", home: Path = HOME
+) -> Path:
     """An agent's folder with its ``agent.json``."""
     folder.mkdir(parents=True)
-    plan = Plan("echo", role, site(role, **more), str(HOME), parameters or {})
+    plan = Plan(system, role, site(role), str(home), parameters or {})
     (folder / "agent.json").write_bytes(PLAN.dump_json(plan))
     return folder
 

@@ -100,6 +100,21 @@ def test_a_system_whose_import_starts_threads_is_refused(tmp_path: Path) -> None
         server.wait_loaded()
 
 
+def test_grpc_serves_and_calls_in_forked_agents(tmp_path: Path, free_port: int) -> None:
+    home = Path(__file__).parent / "grpc_home"
+    with fork_server(["pair"], tmp_path / "log", home) as server:
+        parameters = {"port": free_port}
+        started = {}
+        for name, role in (("server", "answering"), *((f"asker{number}", "asking") for number in range(5))):
+            folder = prepared(tmp_path / name, role, parameters, system="pair", home=home)
+            started[name] = server.start(folder)
+            until(lambda folder=folder: state(folder) == "ready")
+            assert name == "server" or (folder / "stdout").read_text() == "WORD\n['w', 'o', 'r', 'd']\n"
+        for agent in started.values():
+            agent.signal(signal.SIGTERM)
+        assert [agent.wait(PATIENCE_S) for agent in started.values()] == [0] * 6
+
+
 def _lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
