@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from testbed.experiment.model import Jump, Published, PublishedValue
@@ -47,7 +48,7 @@ def _fits(at: Mapping[str, Any], swept: Mapping[str, Any]) -> bool:
 
 def _jump(claim: Jump, points: Sequence[Point]) -> dict[str, Any]:
     values = [(next(iter(swept.values()), None), row.get(claim.metric)) for swept, row in points]
-    steps = [(b[0], a[0], b[1] / a[1]) for a, b in zip(values, values[1:], strict=False) if a[1] and b[1]]
+    steps = [(b[0], a[0], b[1] / a[1]) for a, b in pairwise(values) if a[1] and b[1]]
     before, after = claim.between
     growth = next((factor for to, start, factor in steps if start == before and to == after), None)
     index = [to for to, _, _ in steps].index(after) if growth is not None else 0

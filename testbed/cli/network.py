@@ -18,7 +18,6 @@ from testbed.substrate.base import Substrate
 from testbed.substrate.find import named
 from testbed.topology.model import Topology
 
-
 ANONYMOUS = "arena-"  # networks that nobody named: of scripts and tests, which look after them themselves
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,32 +10,67 @@ from testbed import store
 from testbed.cli import tables
 from testbed.cli.view import LiveView
 from testbed.experiment.load import load
+from testbed.experiment.model import Experiment
 from testbed.run import perform
+from testbed.substrate.base import Substrate
 from testbed.substrate.find import named
+from testbed.sweep import metrics, perform_sweep
 
 
 def run_experiment(
     path: Path, substrate: str, sets: Sequence[str], out: Path, figures: bool, quiet: bool
 ) -> tuple[Path, int]:
-    """Run the experiment and tell how it went; its folder and the exit status."""
+    """Run the experiment, or each point of its sweep, and tell how it went; the folder and the exit status."""
     experiment, carrier = load(path, sets), named(substrate)
     with LiveView(experiment.name, quiet) as view:
+        if experiment.file.sweep:
+            return _sweep(experiment, carrier, out, figures, view)
         folder = perform(experiment, carrier, out, view)
+        drawn = _draw(folder, view) if figures else None
+    status = _tell(folder)
+    if drawn:
+        tables.err.print(f"figure   {drawn}\nreport   {folder / 'report.html'}", markup=False, soft_wrap=True)
+    return folder, status
+
+
+def _sweep(experiment: Experiment, carrier: Substrate, out: Path, figures: bool, view: LiveView) -> tuple[Path, int]:
+    statuses, folders = [], []
+
+    def done(folder: Path) -> None:
+        folders.append(folder)
+        statuses.append(_tell(folder))
         if figures:
-            view.phase("drawing the figures")
-            drawn = draw(folder)
+            _draw(folder, view)
+
+    whole = perform_sweep(experiment, carrier, out, view, done)
+    if (whole / "published.json").exists():
+        tables.published(json.loads((whole / "published.json").read_text(encoding="utf-8")))
+    if figures:
+        for metric in metrics(experiment):
+            tables.err.print(f"figure   {_curve(whole, folders, metric)}", markup=False, soft_wrap=True)
+    return whole, max(statuses, default=1)
+
+
+def _curve(whole: Path, folders: Sequence[Path], metric: str) -> Path:
+    from analysis.curve import curve
+    from analysis.style import save
+
+    (whole / "figures").mkdir(exist_ok=True)
+    return save(curve(folders, metric), whole / "figures" / f"curve-{metric}")[0]
+
+
+def _tell(folder: Path) -> int:
     record = store.read_record(folder)
     tables.ending(record)
-    if figures:
-        tables.err.print(f"figure   {drawn}\nreport   {folder / 'report.html'}", markup=False, soft_wrap=True)
-    return folder, status_of(record)
+    return status_of(record)
 
 
-def draw(folder: Path) -> Path:
+def _draw(folder: Path, view: LiveView) -> Path:
     """All figures and the report; returns the figure to look at first."""
     import analysis
     from analysis.report import report
 
+    view.phase("drawing the figures")
     paths = analysis.draw_all(folder)
     report(folder)
     return next((path for path in paths if path.name == "latency_over_time.svg"), paths[0])

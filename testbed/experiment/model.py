@@ -96,7 +96,7 @@ class ExperimentFile(_Part):
     )
     description: str = Field("", description="What it shows, for the reader of the report.")
     topology: str | dict[str, Any] = Field(
-        description="File of the network, beside the experiment or one that came along (`topologies/line.yaml`); or the network itself."
+        description="File of the network, beside the experiment or one that came along; or the network itself."
     )
     system: str = Field(description="The system under test: a folder of `roles/`.")
     seed: int = Field(1, ge=0, description="Everything random in the run is drawn from it.")

@@ -13,6 +13,8 @@ LEVELS = [
     ["testbed.cli", "testbed.doctor", "testbed.reference"],
     ["testbed.sweep"],
     ["testbed.run"],
+    ["testbed.conclude", "testbed.plan"],
+    ["testbed.conduct", "testbed.published"],
     ["testbed.experiment"],
     ["testbed.fidelity"],
     ["testbed.collect"],
@@ -25,7 +27,7 @@ LEVELS = [
     ["testbed.timeline"],
     ["testbed.topology"],
     ["testbed.document", "testbed.units", "testbed.seeds", "testbed.errors", "testbed.tables", "testbed.places",
-     "testbed.linux"],
+     "testbed.linux", "testbed.kernel"],
     ["testbed"],
 ]
 

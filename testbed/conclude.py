@@ -1,0 +1,121 @@
+"""After the workload: datasets, verdict and summary, from what the run's folder holds by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from testbed import store
+from testbed.collect import invocations, summary
+from testbed.collect.pcap import Captures
+from testbed.collect.sampler import Sampler
+from testbed.collect.schema import INVOCATIONS, SUMMARY
+from testbed.conduct import Conductor
+from testbed.experiment.model import Experiment
+from testbed.fidelity import evidence
+from testbed.fidelity.evidence import Evidence
+from testbed.fidelity.verdict import judge
+from testbed.fidelity.watch import MachineSample
+from testbed.published import compare
+from testbed.shaping.base import Counters
+from testbed.store import Reason, Run, Verdict
+from testbed.tables import Row
+from testbed.topology.draw import svg
+from testbed.topology.model import End
+
+
+@dataclass
+class Traces:
+    """What the workload left behind in memory; ``t0`` on the reference clock, ``ended`` in seconds after it."""
+
+    t0: float
+    conductor: Conductor
+    sampler: Sampler
+    captures: Captures
+    events: Sequence[Row]
+    machine: Sequence[MachineSample]
+    before: Mapping[End, Counters]
+    after: Mapping[End, Counters]
+    ended: float = 0.0
+
+
+def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: bool) -> None:
+    """Write the datasets, the verdict and the summary; also after a crash, with what there is.
+
+    ``traces`` is None if the workload never began, ``complete`` says whether it came to its end.
+    """
+    record, client = run.record, experiment.system.duties["client"]
+    folders = [run.folder / "hosts" / node / client for node in experiment.clients]
+    merged = invocations.collect(each for each in folders if (each / "schedule.csv").exists())
+    verdict = _judge(run, experiment, traces, merged, complete)
+    record.verdict = asdict(verdict)
+    _invocations(run, experiment, merged, verdict)
+    _system_tables(run, experiment)
+    if traces is not None:
+        record.events = [dict(row) for row in traces.events]
+        record.duration_s = traces.ended
+        traces.captures.flows()
+    if experiment.file.published and not experiment.file.sweep:
+        record.published = compare(experiment.file.published, [({}, record.summary)])
+    (run.folder / "topology.svg").write_text(svg(experiment.topology, _loads(experiment, traces)), encoding="utf-8")
+
+
+def _invocations(run: Run, experiment: Experiment, merged: invocations.Invocations, verdict: Verdict) -> None:
+    record = run.record
+    stamp: Row = {
+        "run_id": record.run_id,
+        "verdict": verdict.level,
+        "substrate": record.substrate,
+        "system": record.system,
+        "seed": record.seed,
+    }
+    run.rows(INVOCATIONS, merged.stamped(stamp))
+    rows = list(summary.summarise(merged.rows, experiment.workload.duration))
+    run.rows(SUMMARY, rows)
+    record.summary = dict(next((row for row in rows if row["function"] == "*"), {}))
+
+
+def _judge(
+    run: Run, experiment: Experiment, traces: Traces | None, merged: invocations.Invocations, complete: bool
+) -> Verdict:
+    if traces is None:
+        return Verdict("invalid", (Reason("invalid", "complete", "The run ended before its workload began."),))
+    agents = [run.folder / "hosts" / node / role for node, role in experiment.placement]
+    mechanisms, shapes = run.record.mechanisms, traces.conductor.shapes
+    verdict = judge(
+        Evidence(
+            firing=evidence.firing(merged.rows, traces.conductor.killed_clients, merged.waiting),
+            lags=evidence.lags(agents, traces.t0, traces.t0 + traces.ended),
+            machine=evidence.during(traces.machine, traces.ended),
+            links=evidence.link_uses(traces.before, traces.after, mechanisms, shapes),
+            calibration=run.record.calibration,
+            events=traces.events,
+            exits=traces.conductor.exits,
+            refused=merged.refused,
+            sampling=traces.sampler.cost,
+            smallest_delay_s=evidence.smallest_delay(shapes),
+        )
+    )
+    if complete:
+        return verdict
+    reason = store.Reason("invalid", "complete", "The run did not come to its end, so its data are a part only.")
+    return Verdict("invalid", (reason, *verdict.reasons), verdict.figures)
+
+
+def _loads(experiment: Experiment, traces: Traces | None) -> dict[End, float] | None:
+    """Mean share of its rate that left each end while the workload ran, for the ends that have a rate."""
+    if traces is None or traces.ended <= 0:
+        return None
+    found = {}
+    for end, now in traces.after.items():
+        rate = experiment.topology.links[end.link].at(end.node).shape.rate
+        if rate is not None and end in traces.before:
+            found[end] = (now.size_bytes - traces.before[end].size_bytes) * 8 / traces.ended / rate
+    return found
+
+
+def _system_tables(run: Run, experiment: Experiment) -> None:
+    """One file for each table of the system, with the rows of all its agents."""
+    for table in experiment.system.tables:
+        found = [run.folder / "hosts" / node / role / f"{table.name}.csv" for node, role in experiment.placement]
+        run.gather(table, [path for path in found if path.exists()])

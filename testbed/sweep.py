@@ -1,0 +1,119 @@
+"""A sweep: one run for each combination of the values that an experiment lists, in one folder.
+
+runs/<sweep_id>/
+  sweep.json        the points: what was set, which run it is, its verdict
+  sweep.csv         one row a run: the swept values, the verdict, the summary over all functions
+  published.json    measured beside published values, where the experiment has some
+  figures/          a curve of each published metric
+  <run folders>
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from testbed import store
+from testbed.collect.schema import SUMMARY
+from testbed.conduct import View
+from testbed.document import set_path
+from testbed.experiment.load import from_text
+from testbed.experiment.model import Experiment
+from testbed.published import compare
+from testbed.run import perform
+from testbed.substrate.base import Substrate
+from testbed.tables import cell
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of swept values (path -> value as written), and the experiment with them in place."""
+
+    values: Mapping[str, Any]
+    experiment: Experiment
+
+
+def points(experiment: Experiment) -> list[Point]:
+    """Every combination, the last path varying fastest; raises InputError if one of them is not a valid experiment."""
+    return [Point(values, _with(experiment, values)) for values in _combinations(experiment.file.sweep)]
+
+
+def _combinations(sweep: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in product(*sweep.values()):
+        yield dict(zip(sweep, values, strict=True))
+
+
+def _with(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    document = experiment.document
+    for path, value in values.items():
+        document = set_path(document, f"{path}={json.dumps(value)}")
+    return from_text(document)
+
+
+def perform_sweep(
+    experiment: Experiment, substrate: Substrate, out: Path, view: View, done: Callable[[Path], None]
+) -> Path:
+    """Run every point, one after the other, and return the sweep's folder; ``done`` is told each run's folder.
+
+    A run that fails is a point with its error; the others go on. Ctrl-C ends the sweep after the interrupted run.
+    """
+    every = points(experiment)
+    folder = _fresh(out / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    finished: list[tuple[Point, Path]] = []
+    for number, point in enumerate(every, 1):
+        named = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in point.values.items())
+        view.phase(f"point {number} of {len(every)} ({named})")
+        run = perform(point.experiment, substrate, folder, view)
+        finished.append((point, run))
+        record = store.read_record(run)
+        _write(folder, experiment, finished)
+        done(run)
+        if record.state == "interrupted":
+            break
+    return folder
+
+
+def _fresh(folder: Path) -> Path:
+    name, count = folder.name, 1
+    while folder.exists():
+        count += 1
+        folder = folder.with_name(f"{name}-{count}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write(folder: Path, experiment: Experiment, finished: list[tuple[Point, Path]]) -> None:
+    """The sweep's own files, for all points so far."""
+    records = [(point, store.read_record(run)) for point, run in finished]
+    listed = [
+        {"values": dict(point.values), "run": record.run_id, "state": record.state,
+         "verdict": (record.verdict or {}).get("level")}
+        for point, record in records
+    ]  # fmt: skip
+    store.write_atomically(
+        folder / "sweep.json", json.dumps({"experiment": experiment.name, "points": listed}, indent=2)
+    )
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*experiment.file.sweep, "run_id", "verdict", *SUMMARY.header])
+        for (point, record), each in zip(records, listed, strict=True):
+            row = [record.summary.get(name) for name in SUMMARY.header]
+            writer.writerow([*point.values.values(), record.run_id, each["verdict"], *map(cell, row)])
+    if experiment.file.published:
+        compared = compare(experiment.file.published, [(point.values, record.summary) for point, record in records])
+        store.write_atomically(folder / "published.json", json.dumps(compared, indent=2))
+
+
+def metrics(experiment: Experiment) -> list[str]:
+    """The columns of the summary that the sweep's curves show: those that were published, else the median."""
+    published = experiment.file.published
+    named = (
+        [*(each.metric for each in published.values), *(each.metric for each in published.jumps)] if published else []
+    )
+    return list(dict.fromkeys(named)) or ["response_time_p50_s"]
