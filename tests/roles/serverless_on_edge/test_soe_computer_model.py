@@ -12,7 +12,9 @@ from roles.serverless_on_edge.computer_spec import ComputerSpec, Lambda, intel_s
 GIGA = 1e9
 
 
-def computer(*workers: int, cores: int = 1, memory: int = 1000, coefficient: float = GIGA, per_char: float = 0.0) -> ComputerModel:
+def computer(
+    *workers: int, cores: int = 1, memory: int = 1000, coefficient: float = GIGA, per_char: float = 0.0
+) -> ComputerModel:
     """One processor of 1e9 operations a second, with a container f0, f1, ... for each number of workers."""
     containers = [
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
@@ -71,7 +72,7 @@ def test_round_robin_follows_the_original_step_by_step() -> None:
 def test_round_robin_tries_a_bad_destination_after_one_second_then_two_and_four_up_to_thirty() -> None:
     users = Users(filled(RoundRobin(), {"good": 1, "bad!": 1}), {"good": 0.1, "bad!": 5})
     trials = [users.now for _ in range(14_000) if users.use(1, each=0.01) == "bad!"]
-    gaps = [round(later - earlier) for earlier, later in zip(trials, trials[1:], strict=False)]
+    gaps = [round(later - earlier) for earlier, later in itertools.pairwise(trials)]
     assert gaps == [1, 2, 4, 8, 16, 30, 30, 30]
 
 

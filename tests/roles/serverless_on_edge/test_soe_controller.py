@@ -1,0 +1,275 @@
+"""The controller: who is known, who is told, who is forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from soe_world import World
+
+from roles.serverless_on_edge.messages import (
+    ANNOUNCE_COMPUTER,
+    CONFIGURE,
+    Action,
+    ComputerInfo,
+    Container,
+    RouterInfo,
+    TableId,
+)
+from testbed.errors import TestbedError
+from testbed.roles.api import Function
+
+FUNCTIONS = {"f": Function(name="f", service_s=0.1)}
+C1 = ComputerInfo("10.0.0.2:10000", (Container("c", "cpu", "f", 1),))
+
+
+async def entries(router: Any) -> list[str]:
+    return [f"{e.function} {e.destination}{' F' if e.final else ''}"
+            for e in (await router.get_table(TableId(0))).entries]  # fmt: skip
+
+
+def actions(world: World) -> list[str]:
+    return [f"{row['kind']} {row['action']}" for row in world.rows["soe_members"]]
+
+
+def test_the_same_announcement_again_changes_nothing_and_another_one_replaces_it() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await controller.announce_computer(C1)
+        await controller.announce_computer(C1)
+        assert [(m.action, m.function) for m in world.of(CONFIGURE)] == [(Action.CHANGE, "f")]
+        await controller.announce_computer(ComputerInfo(C1.endpoint, (Container("c", "cpu", "g", 1),)))
+        assert await entries(router) == ["g 10.0.0.2:10000 F"]
+        assert [m.action for m in world.of(CONFIGURE)[1:]] == [Action.REMOVE, Action.CHANGE]
+
+    world.run(story())
+
+
+def test_a_router_that_comes_late_receives_all() -> None:
+    world = World().place(controller="h0")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        await controller.announce_computer(C1)
+        world.place(controller="h0", router="h1")
+        assert await entries(await world.start("router", "h1")) == ["f 10.0.0.2:10000 F"]
+
+    world.run(story())
+
+
+def test_removing_a_computer_that_nobody_knows_does_no_harm() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        await world.start("router", "h1")
+        await controller.remove_computer(ComputerInfo("10.0.0.9:1"))
+        assert world.of(CONFIGURE) == []
+
+    world.run(story())
+
+
+def test_a_router_that_cannot_be_reached_is_forgotten_and_known_again_with_all_entries() -> None:
+    world = World().place(controller="h0", router="h1 h2")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        for node in ("h1", "h2"):
+            router = await world.start("router", node)
+        configuration = world.services.pop("10.0.0.2:6474")
+        await controller.announce_computer(C1)
+        assert controller.installer.routers == ["10.0.0.1:6473"]
+        world.services["10.0.0.2:6474"] = configuration
+        await router.env.sleep(1.5)
+        assert await entries(router) == ["f 10.0.0.2:10000 F"]
+
+    world.run(story())
+    assert actions(world)[-3:] == ["computer announced", "router forgotten", "router announced"]
+
+
+def test_a_router_that_is_known_again_loses_what_it_missed_to_lose() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await controller.announce_computer(C1)
+        await router.env.sleep(5)
+        configuration = world.services.pop("10.0.0.1:6474")
+        await controller.remove_computer(C1)
+        world.services["10.0.0.1:6474"] = configuration
+        assert await entries(router) == ["f 10.0.0.2:10000 F"]
+        await router.env.sleep(2)
+        assert await entries(router) == []
+
+    world.run(story())
+
+
+def test_a_router_that_starts_anew_receives_all_although_it_is_known() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        await world.start("router", "h1")
+        await controller.announce_computer(C1)
+        world.stop("h1")
+        world.down.clear()
+        assert await entries(await world.start("router", "h1")) == ["f 10.0.0.2:10000 F"]
+
+    world.run(story())
+
+
+def test_agents_that_fall_silent_expire() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1 h2", computer="h3 h4")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        routers = [await world.start("router", node) for node in ("h1", "h2")]
+        for node in ("h3", "h4"):
+            await world.start("computer", node)
+        await controller.env.sleep(3)
+        world.stop("h3")
+        await controller.env.sleep(3)
+        assert len(await entries(routers[0])) == 2, "not before its time"
+        await controller.env.sleep(2)
+        assert await entries(routers[0]) == ["f 10.0.0.4:10000 F"]
+        world.stop("h2")
+        await controller.env.sleep(5)
+        assert controller.installer.routers == ["10.0.0.1:6473"]
+
+    world.run(story())
+    assert actions(world)[-2:] == ["computer expired", "router expired"]
+
+
+def test_agents_that_never_repeat_themselves_do_not_expire() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await controller.announce_computer(C1)
+        await controller.env.sleep(60)
+        await controller.announce_computer(C1)
+        await controller.env.sleep(60)
+        assert await entries(router) == ["f 10.0.0.2:10000 F"]
+
+    world.run(story())
+
+
+def test_without_heartbeats_a_controller_forgets_nobody() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0", expire_after=0)
+        router = await world.start("router", "h1")
+        await world.start("computer", "h2")
+        await controller.env.sleep(3)
+        world.stop("h2")
+        await controller.env.sleep(60)
+        assert len(await entries(router)) == 1
+
+    world.run(story())
+
+
+def test_an_orderly_stop_takes_a_computer_out_at_once() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        computer = await world.start("computer", "h2")
+        await computer.stop(computer.env)
+        assert await entries(router) == []
+        world.stop("h0")
+        await computer.stop(computer.env)  # nobody there to be told: not an error
+
+    world.run(story())
+
+
+def test_after_its_restart_a_controller_learns_of_everyone_and_weights_survive() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await world.start("computer", "h2")
+        world.stop("h0")
+        await router.env.sleep(10)
+        world.down.clear()
+        controller = await world.start("controller", "h0")
+        await router.env.sleep(1.5)
+        assert (len(controller.installer.routers), len(controller.installer.computers)) == (1, 1)
+        assert len(await entries(router)) == 1
+
+    world.run(story())
+
+
+def test_agents_wait_for_a_controller_that_comes_late() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        router = await world.start("router", "h1")
+        await world.start("computer", "h2")
+        assert await entries(router) == []
+        await world.start("controller", "h0")
+        await router.env.sleep(1.5)
+        assert len(await entries(router)) == 1
+
+    world.run(story())
+
+
+def test_strictly_as_the_original_a_computer_needs_its_controller_at_the_start_and_a_router_does_not() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", router="h1", computer="h2")
+
+    async def story() -> None:
+        await world.start("router", "h1", strict_original=True)
+        with pytest.raises(TestbedError, match=r"The controller at 10.0.0.0:6475 cannot be reached"):
+            await world.start("computer", "h2", strict_original=True)
+        await world.start("computer", "h3", strict_original=True, controller_endpoint="none")
+
+    world.run(story())
+    assert {m.endpoint for m in world.of(ANNOUNCE_COMPUTER)} == {"10.0.0.2:10000"}
+
+
+MATRIX = "\n".join(["h0 0 1 2", "h1 1 0 1", "h2 2 1 0"])
+
+
+def test_the_hierarchical_controller_reads_distances_between_nodes() -> None:
+    world = World(functions=FUNCTIONS, nodes=3).place(controller="h1", router="h1 h2", computer="h0")
+
+    async def story() -> None:
+        await world.start("controller", "h1", installer_type="hier", topology_file=MATRIX)
+        routers = [await world.start("router", node) for node in ("h1", "h2")]
+        await world.start("computer", "h0")
+        assert await entries(routers[0]) == ["f 10.0.0.0:10000 F"]
+        assert await entries(routers[1]) == ["f 10.0.0.1:6473"]
+
+    world.run(story())
+
+
+@pytest.mark.parametrize(("text", "says"), [("nowhere.txt", "nowhere.txt"), ("h0 0\nh1", "numbers"),
+                                            (MATRIX, "no row for h5, h6")])  # fmt: skip
+def test_a_topology_file_that_cannot_be_used_is_named(text: str, says: str) -> None:
+    world = World().place(controller="h0", router="h5", computer="h6")
+
+    async def story() -> None:
+        with pytest.raises(TestbedError, match=says):
+            await world.start("controller", "h0", installer_type="hier", topology_file=text)
+
+    world.run(story())
+
+
+def test_a_router_of_the_original_announces_itself_without_heartbeat_and_receives_all_each_time() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        await world.start("router", "h1", heartbeat_period=0)
+        await controller.announce_computer(C1)
+        await controller.announce_router(RouterInfo("10.0.0.1:6473", "10.0.0.1:6474"))
+        assert len(world.of(CONFIGURE)) == 2
+
+    world.run(story())
