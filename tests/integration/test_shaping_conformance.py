@@ -290,23 +290,6 @@ def test_the_reason_is_told_when_a_relay_process_dies() -> None:
     passes(work)
 
 
-def test_equal_seeds_lose_the_same_packets() -> None:
-    def work() -> None:
-        lost = []
-        for _ in range(2):
-            with shaped("relay", shape(delay="1ms"), shape()) as network:
-                warmed(network)  # without a share of loss, no draw is made
-                network.shape(THERE, shape(loss="30%"))
-                with Flow(network, "h1", "h2") as flow:
-                    flow.send(100, 0.0005)
-                    flow.collect(0.1)
-                    lost.append(set(range(100)) - set(flow.numbers))
-        assert lost[0] == lost[1]
-        assert lost[0]
-
-    passes(work)
-
-
 def test_what_an_overdriven_relay_could_not_read_is_counted_and_what_it_sent_late_is_told() -> None:
     def work() -> None:
         with shaped("relay", shape(delay="1ms"), shape()) as network:
