@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from testbed import seeds
 from testbed.units import Delay, Size, refuse
 from testbed.workload.arrivals import AnyArrivals
-from testbed.workload.arrivals.base import PositiveDelay
+from testbed.workload.arrivals.base import PositiveDelay, Some
 
 Phase = Literal["warmup", "measure", "cooldown"]
 Weight = Annotated[float, Field(gt=0, le=1e9)]
@@ -109,12 +109,12 @@ class Sessions(_Part):
 class Traffic(_Part):
     """One stream of invocations: who asks, when, for what, with what."""
 
-    clients: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Client nodes: names, globs or `tag:…`. Left out: all clients."
+    clients: Some[str] | None = Field(
+        None, description="Client nodes: names, globs or `tag:…`. Left out: all clients."
     )
     arrivals: AnyArrivals = Field(description="When each of these clients invokes.")
     functions: Mix | None = Field(
-        None, min_length=1,
+        None,
         description="What they invoke: a function, a list, a map of weights, or `{zipf: 1.1, of: [most popular, …]}`. "
         "Left out: all functions alike.",
     )
@@ -138,7 +138,7 @@ class Workload(_Part):
     in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1000, description="Invocations of one client under way at most; what is due beyond is recorded as dropped."
     )
-    traffic: tuple[Traffic, ...] = Field(min_length=1, description="The streams of invocations, side by side.")
+    traffic: Some[Traffic] = Field(description="The streams of invocations, side by side.")
 
     @property
     def ends_s(self) -> float:

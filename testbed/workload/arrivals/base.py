@@ -7,12 +7,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from testbed import seeds
 from testbed.units import Delay, Frequency, refuse
+
+Entry = TypeVar("Entry")
 
 
 def _above_zero(value: float) -> float:
@@ -21,6 +23,14 @@ def _above_zero(value: float) -> float:
     return value
 
 
+def _some(value: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    if not value:
+        raise refuse("a list with at least one entry")
+    return value
+
+
+# Not min_length: pydantic counts only the entries that are right, and so calls a list with a wrong one too short.
+Some = Annotated[tuple[Entry, ...], AfterValidator(_some)]
 PositiveFrequency = Annotated[Frequency, AfterValidator(_above_zero)]
 PositiveDelay = Annotated[Delay, AfterValidator(_above_zero)]
 

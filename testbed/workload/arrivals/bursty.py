@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from testbed.units import Frequency
-from testbed.workload.arrivals.base import PositiveDelay, PositiveFrequency, Timed
+from testbed.workload.arrivals.base import PositiveDelay, PositiveFrequency, Some, Timed
 
 PARETO_SHAPE = 1.5
 """Tail index of Pareto times: finite mean, infinite variance, which is what makes traffic self-similar."""
@@ -73,12 +73,11 @@ class Mmpp(_Modulated):
     """A Markov-modulated Poisson process; from each state it jumps to any other with equal chance."""
 
     model: Literal["mmpp"] = Field(description="A Markov-modulated Poisson process.")
-    states: tuple[State, ...] = Field(min_length=2, description="Its states; each client begins in the first.")
+    states: Some[State] = Field(description="Its states; each client begins in the first.")
 
     def stays(self, rng: random.Random) -> Iterator[tuple[float, float]]:
         """Exponential stays in states drawn one after the other."""
         current = 0
         while True:
             yield self.states[current].rate, rng.expovariate(1 / self.states[current].stay)
-            step = rng.randrange(1, len(self.states))
-            current = (current + step) % len(self.states)
+            current = (current + rng.randrange(1, max(2, len(self.states)))) % len(self.states)

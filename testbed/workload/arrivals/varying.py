@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.units import Delay, Frequency, refuse
-from testbed.workload.arrivals.base import PositiveDelay, PositiveFrequency, Timed
+from testbed.workload.arrivals.base import PositiveDelay, PositiveFrequency, Some, Timed
 
 GRAIN = 1e-9
 """To how many seconds the time of an arrival is found."""
@@ -78,7 +78,7 @@ class Steps(_Varying):
     """A rate that jumps at set times; nothing arrives before the first step."""
 
     model: Literal["step"] = Field(description="The rate jumps at set times; nothing arrives before the first.")
-    steps: tuple[Step, ...] = Field(min_length=1, description="When it jumps and to what, in order of time.")
+    steps: Some[Step] = Field(description="When it jumps and to what, in order of time.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
