@@ -69,7 +69,7 @@ def summary(table: pd.DataFrame) -> Sheet:
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """What each link was asked to do beside what was measured before the workload."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if value not in (None, "")))
     return _cut("Calibration", [heading(name) for name in names],
                 [[written(name, row.get(name)) for name in names] for row in rows],
                 "What each link was asked to do, and what was measured before the workload.", "run.json")

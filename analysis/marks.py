@@ -5,6 +5,7 @@ A run that is not valid is never drawn without its mark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,12 +25,13 @@ def verdict_line(frames: Frames) -> tuple[str, str]:
     verdict, record = frames.verdict, frames.record
     if verdict is None:
         return f"NOT JUDGED: the run is {record.state}", style.RED
-    reasons = [reason.what for reason in verdict.reasons]
+    # The first sentence says what was seen; the advice after it is the report's.
+    reasons = [re.split(r"\.\s", reason.what)[0].rstrip(".") for reason in verdict.reasons]
     why = reasons[0] if reasons else "no reason was recorded"
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     if verdict.level != "valid":
-        return f"{verdict.level.upper()}: {style.shorten(why, 95)}{more}", \
-            style.RED if verdict.level == "invalid" else style.ORANGE
+        words = why if len(why) <= 105 else f"{why[:104]}…"
+        return f"{verdict.level.upper()}: {words}{more}", style.RED if verdict.level == "invalid" else style.ORANGE
     return ("", "") if record.state == "done" else (f"NOT FINISHED: the run is {record.state}", style.ORANGE)
 
 
@@ -68,8 +70,8 @@ class Moment:
     @property
     def words(self) -> str:
         """What happened, for the figure: ``w2 worker: kill, agent exit``."""
-        return "; ".join(f"{subject}: {', '.join(kinds)}" if subject else ", ".join(kinds)
-                         for subject, kinds in self.happened.items()).replace("_", " ")
+        return "; ".join(f"{subject}: {', '.join(what)}" if subject else ", ".join(what)
+                         for subject, what in self.happened.items())
 
 
 def moments(frames: Frames) -> list[Moment]:
@@ -78,15 +80,16 @@ def moments(frames: Frames) -> list[Moment]:
     times = table["t_actual"].fillna(table["t_planned"])
     near, found = 0.015 * _span(frames), list[Moment]()
     for number, t in sorted(enumerate(times, start=1), key=lambda each: each[1]):
-        kind, subject = table["kind"].iloc[number - 1], table["subject"].iloc[number - 1]
+        kind, subject, detail = table[["kind", "subject", "detail"]].iloc[number - 1]
         if pd.isna(t) or kind == "phase":
             continue
         if not found or t - found[-1].t > near:
             found.append(Moment(float(t), {}, []))
-        kinds = found[-1].happened.setdefault(str(subject), [])
+        what = str(detail) if kind == "shape" and detail else str(kind).replace("_", " ")
+        happened = found[-1].happened.setdefault(str(subject), [])
         found[-1].numbers.append(number)
-        if kind not in kinds:
-            kinds.append(str(kind))
+        if what not in happened:
+            happened.append(what)
     return found
 
 

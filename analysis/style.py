@@ -23,7 +23,7 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 DASHES = ("-", "--", ":", "-.")
 WIDTH = 7.2
 """Inches, the width of the text of a page."""
-MOST_SERIES = 10
+MOST_SERIES = 12
 """How many lines one pair of axes shows at most; what is left out is said beside it."""
 
 STATUS: Mapping[str, tuple[str, str]] = {

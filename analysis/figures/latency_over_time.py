@@ -22,8 +22,13 @@ def draw(frames: Frames) -> Figure:
     rows = frames.invocations
     good = rows[(rows["status"] == "ok") & rows["response_time_s"].notna()]
     failed = rows[rows["status"] != "ok"]
-    figure, (above, axes) = style.canvas(2, 1, height=4.2, sharex=True, height_ratios=(1, 5))
-    _failures(above, failed)
+    if failed.empty:
+        figure, (axes,) = style.canvas(height=3.8)
+        axes.set_title("none failed")
+    else:
+        figure, (above, axes) = style.canvas(2, 1, height=4.2, sharex=True, height_ratios=(1, 5))
+        _failures(above, failed)
+        marks.events(above, frames, labels=False)
     _dots(axes, good)
     _middle(axes, good)
     axes.set_ylabel("Response time (ms)")
@@ -33,7 +38,6 @@ def draw(frames: Frames) -> Figure:
     elif good["response_time_s"].min() > 0 and good["response_time_s"].max() / good["response_time_s"].median() > 15:
         style.log_axis(axes, "y")
     marks.time_axis(axes, frames)
-    marks.events(above, frames, labels=False)
     marks.events(axes, frames)
     style.key(axes, outside=True, markerscale=3)
     return figure
@@ -47,9 +51,9 @@ def _failures(axes: Axes, failed: pd.DataFrame) -> None:
         axes.plot(times, np.full(len(times), height), marker, color=colour, markersize=4, linestyle="none",
                   rasterized=len(failed) > _MOST_DRAWN, fillstyle="none")
     axes.set_yticks(range(len(kinds)), [f"{kind} ({(failed['status'] == kind).sum()})" for kind in kinds])
-    axes.set_ylim(-0.7, max(len(kinds) - 0.3, 0.7))
+    axes.set_ylim(-0.7, len(kinds) - 0.3)
     axes.grid(False)
-    axes.set_title(f"{len(failed)} failed" if len(failed) else "none failed")
+    axes.set_title(f"{len(failed)} failed")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)
 

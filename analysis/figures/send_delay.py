@@ -33,7 +33,11 @@ def draw(frames: Frames) -> Figure:
     over_time.set_ylabel("Sent after the scheduled time (ms)")
     told = sorted({50, style.top_percentile(len(delay))})
     over_time.set_title(", ".join(f"p{q}: {np.percentile(delay, q):.3g} ms" for q in told))
-    over_time.set_ylim(bottom=min(0.0, float(delay.min())))
+    if delay.max() > 20 * delay.quantile(0.9) > 0:
+        over_time.set_ylim(bottom=max(0.01, float(delay.min())) / 1.5)
+        style.log_axis(over_time, "y")
+    else:
+        over_time.set_ylim(bottom=min(0.0, float(delay.min())))
     marks.time_axis(over_time, frames)
     marks.events(over_time, frames)
     _tail(spread, delay, int(rows["t_sent"].isna().sum()))

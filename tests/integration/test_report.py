@@ -118,7 +118,7 @@ def test_a_run_that_failed_before_it_began_has_a_report_too(tmp_path: Path) -> N
 
 
 def test_a_run_of_many_events_and_links_stays_small(tmp_path: Path) -> None:
-    folder = synthetic_run.make(tmp_path, rows=20_000)
+    folder = synthetic_run.make(tmp_path, rows=8_000)
     (folder / "events.csv").write_text("t_planned,t_actual,kind,subject,detail\n" + "1,1,cut,a-b,x\n" * 5_000)
     path = report(folder)
     assert path.stat().st_size < 2_000_000
