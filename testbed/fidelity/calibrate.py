@@ -23,7 +23,7 @@ from testbed.fidelity.paths import Path, paths
 from testbed.fidelity.probing import Arrival, Prober, Results, Train
 from testbed.substrate.base import Network
 
-MOST_PATHS = 240  # of a larger network, so many paths spread evenly over it are measured
+MOST_PATHS = 120  # of a larger network, so many paths spread evenly over it are measured
 RATES_WITHIN_S = 3.0  # rates for which this time does not suffice stay unmeasured
 HIGHEST_RATE = 200e6  # bits/s; a sender in Python cannot fill a faster link reliably
 LOWEST_RATE = 5e3  # bits/s; a slower link would take seconds to measure
@@ -79,7 +79,7 @@ def calibrate(network: Network, seed: int = 0) -> list[dict[str, Any]]:
 
     Raises ShapeNotInForce for a path that nothing passes, or that has no delay where one was asked for.
     """
-    chosen = _spread(paths(network.topology), MOST_PATHS)
+    chosen = paths(network.topology, MOST_PATHS)
     if not chosen:
         return []
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
@@ -101,11 +101,6 @@ def measure(prober: Prober, chosen: Sequence[Path]) -> list[Found]:
         again = [number for number, each in enumerate(found) if each.p50_s is not None and _rate_is_wanted(each)]
         _better(found, _rates(prober, [found[number] for number in again], deadline), again)
     return found
-
-
-def _spread(all_paths: Sequence[Path], most: int) -> list[Path]:
-    step = max(1.0, len(all_paths) / most)
-    return [all_paths[int(number * step)] for number in range(min(most, len(all_paths)))]
 
 
 def _better(found: list[Found], fresh: Sequence[Found], numbers: Sequence[int]) -> None:

@@ -7,8 +7,10 @@ between neighbours of a ring over the members of that segment, so each member's 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from testbed.topology.model import End, Interface, Topology
 from testbed.topology.shape import Shape
@@ -62,17 +64,19 @@ def _median(shape: Shape) -> float:
     return shape.jitter * _PARETO_MEDIAN if shape.distribution == "pareto" else 0.0
 
 
-def paths(topology: Topology) -> list[Path]:
-    """The paths to measure, in the order of the file."""
-    found: list[Path] = []
+def paths(topology: Topology, most: int | None = None) -> list[Path]:
+    """The paths to measure, in the order of the file; of more than ``most``, so many spread evenly over them."""
+    every: list[tuple[End, End]] = []
     seen: set[End] = set()
     for link in topology.links.values():
         for end in link.ends:
             if topology.nodes[end.node].kind != "switch" and End(link.name, end.node) not in seen:
                 members = _members(topology, End(link.name, end.node))
                 seen.update(members)
-                found += _ring(topology, members)
-    return found
+                every += _ring(members)
+    step = max(1.0, len(every) / most) if most else 1.0
+    chosen = (every[int(number * step)] for number in range(int(len(every) / step + 1e-9)))
+    return [path for start, goal in chosen if (path := _path(topology, start, goal)) is not None]
 
 
 def _members(topology: Topology, start: End) -> list[End]:
@@ -80,14 +84,12 @@ def _members(topology: Topology, start: End) -> list[End]:
     return [start, *(ways[-1] for ways in _ways(topology, start))]
 
 
-def _ring(topology: Topology, members: Sequence[End]) -> Iterator[Path]:
-    if len(members) < 2:
-        return
+def _ring(members: Sequence[End]) -> Iterator[tuple[End, End]]:
     for number, member in enumerate(members):
-        others = (*members[number + 1 :], *members[:number])
+        others = chain(islice(members, number + 1, None), islice(members, number)) if len(members) > 1 else iter(())
         goal = next((other for other in others if other.node != member.node), None)
-        if goal is not None and (path := _path(topology, member, goal)) is not None:
-            yield path
+        if goal is not None:
+            yield member, goal
 
 
 def _path(topology: Topology, start: End, goal: End) -> Path | None:
@@ -109,9 +111,9 @@ def _address(interface: Interface) -> str | None:
 
 def _ways(topology: Topology, start: End) -> Iterator[tuple[End, ...]]:
     """From ``start`` through switches to every other member: the ends left through, then the member's own end."""
-    waiting: list[tuple[End, ...]] = [(start,)]
+    waiting: deque[tuple[End, ...]] = deque([(start,)])
     while waiting:
-        way = waiting.pop(0)
+        way = waiting.popleft()
         link = topology.links[way[-1].link]
         beyond = link.beyond(way[-1].node).node
         if topology.nodes[beyond].kind != "switch":

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from testbed.fidelity.calibrate import Found, _spread, _train, _waves, slope
+from testbed.fidelity.calibrate import Found, _train, _waves, slope
 from testbed.fidelity.paths import paths
 from testbed.fidelity.probing import Arrival
 from testbed.topology.load import parse
@@ -70,12 +70,3 @@ def test_a_wave_loads_no_direction_twice_and_the_machine_within_its_means() -> N
            "links: [[a, s], [b, s], [c, s]]\n"
     waves = list(_waves([Found(path) for path in paths(parse(text, "t.yaml"))]))
     assert [len(wave) for wave in waves] == [2, 1]
-
-
-def test_a_large_network_is_measured_on_a_sample_spread_over_it() -> None:
-    links = "".join(f"  - [a, b{n}]\n" for n in range(300))
-    nodes = ", ".join(f"b{n}: {{}}" for n in range(300))
-    every = paths(parse(f"name: t\nnodes: {{a: {{kind: router}}, {nodes}}}\nlinks:\n{links}", "t.yaml"))
-    chosen = _spread(every, 240)
-    assert len(chosen) == len(set(chosen)) == 240
-    assert chosen[-1].start in ("b298", "b299") or chosen[-1].goal in ("b298", "b299")

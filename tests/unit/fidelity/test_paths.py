@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from testbed.fidelity.paths import Path, paths
@@ -63,3 +65,13 @@ def test_the_two_directions_of_a_link_are_told_apart() -> None:
 def test_the_median_of_a_pareto_jitter_is_below_its_mean() -> None:
     text = "name: p\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], delay: 50ms, jitter: 10ms, distribution: pareto}]\n"
     assert 0.046 < paths(parse(text, "p.yaml"))[0].delay_s(0) < 0.049
+
+
+def test_a_large_network_is_measured_on_a_sample_spread_over_it() -> None:
+    text = "name: star\ngenerate: [{family: star, hosts: 300}]\n"
+    every = [path.start for path in paths(parse(text, "s.yaml"))]
+    chosen = [path.start for path in paths(parse(text, "s.yaml"), most=120)]
+    assert len(every) == 300
+    assert len(set(chosen)) == 120
+    assert every.index(chosen[-1]) > 290
+    assert max(b - a for a, b in pairwise(every.index(start) for start in chosen)) == 3
