@@ -136,6 +136,8 @@ def _leave(body: Callable[[], int]) -> NoReturn:
         status = body()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code + "\n")
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001 - a forked process must not run on into its parent's code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -25,17 +26,17 @@ name: shaped
 nodes: {h1: {}, h2: {}, s1: {kind: switch}, r1: {kind: router}}
 links: [[h1, s1], {ends: [s1, r1], delay: 2ms}, {ends: [r1, h2], rate: 10Mbit}]
 """
-SINGLE_USE = [star(20), line(), line(SHAPED)]
+NETWORKS = [star(20), line(), line(SHAPED)]
 
 
-def live() -> int:
+def live(first: int) -> int:
     """Build networks, run programs on their hosts, tear them down, again and again."""
-    while True:
-        for topology in SINGLE_USE:
-            with NetnsSubstrate().open(topology, RUNTIME / "hosts", 1, {}) as network:
-                for name in ("h1", "h2"):
-                    network.host(name).start(["sh", "-c", "sleep 1000 & sleep 1000"], RUNTIME / "agents" / name)
-                network.host("h1").run(["ping", "-c1", "-W1", "h2"], check=False)
+    for number in itertools.count(first):
+        with NetnsSubstrate().open(NETWORKS[number % len(NETWORKS)], RUNTIME / "hosts", 1, {}) as network:
+            for name in ("h1", "h2"):
+                network.host(name).start(["sh", "-c", "sleep 1000 & sleep 1000"], RUNTIME / "agents" / name)
+            network.host("h1").run(["ping", "-c1", "-W1", "h2"], check=False)
+    return 0
 
 
 def parents() -> dict[int, int]:
@@ -95,7 +96,7 @@ def started(pid: int) -> float:
 
 def gone(members: list[int], spaces: set[str], name: str, born: set[int]) -> str:
     """What is still there of an arena; empty when nothing is. ``born`` are all processes that could be its."""
-    processes = [pid for pid in members if pid in parents()]
+    processes = [pid for pid in members if Path(f"/proc/{pid}").exists()]
     held = namespaces([pid for pid in born if pid not in members]) & spaces
     registered = name in registry.names()
     return f"processes {processes}" * bool(processes) + f" namespaces {held}" * bool(held) + " its name" * registered
@@ -107,11 +108,11 @@ def kill_once(number: int, user: str, dice: random.Random) -> None:
 
     def body() -> int:
         become(user)
-        return run_inside(live, name, nested=True)
+        return run_inside(lambda: live(number), name, nested=True)
 
     before, others = machine(), set(parents())
     command = forked(body)
-    time.sleep(dice.uniform(0.0, 0.4))  # the random moment, not a wait for something
+    time.sleep(dice.uniform(0.0, 0.3))  # the random moment, not a wait for something
     members = family(command)
     spaces = namespaces(members)
     victim = dice.choice(members)
