@@ -37,6 +37,7 @@ from testbed.substrate.base import Host, Process
 
 SIDE_BY_SIDE = 16  # agents started or asked at the same time
 ASK_S = 0.01  # how often an agent on the way to ready is asked
+FAR_ASK_S = 0.5  # how often agents reached by a network are asked while the workload runs: it costs CPU
 TERM_S = 3.0  # from SIGTERM to SIGKILL
 GONE_S = 5.0  # for the kernel to end a killed process
 
@@ -97,6 +98,7 @@ class Fleet:
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.agents: dict[tuple[str, str], Agent] = {}
         self._pool = pool
+        self._asked: dict[str, float] = {}
 
     def add(self, agent: Agent) -> None:
         """Watch an agent that was started, and stop it in the end."""
@@ -123,11 +125,13 @@ class Fleet:
         self._each(lambda agent: agent.host.put(text, agent.folder / "go.json"), self._clients())
 
     def finished(self) -> bool:
-        """Whether every client has fired its workload, or has ended."""
-        return all(self._each(_finished, self._clients()))
+        """Whether every client is known to have fired its workload, or to have ended; ask as often as you like."""
+        return self._due("finished") and all(self._each(_finished, self._clients()))
 
     def failures(self) -> list[Failure]:
-        """The agents that ended unasked since the last call."""
+        """The agents that ended unasked and were not told of before; ask as often as you like."""
+        if not self._due("failures"):
+            return []
         watched = [agent for agent in self.agents.values() if agent.ends_unasked]
         failures = []
         for agent, status in zip(watched, self._each(lambda agent: agent.process.poll(), watched), strict=True):
@@ -163,8 +167,19 @@ class Fleet:
 
     def _each(self, ask: Callable[[Agent], Result], agents: Sequence[Agent]) -> list[Result]:
         """Ask many agents side by side where an answer takes a network round trip, one by one where it does not."""
-        far = any(not isinstance(agent.host, Enterable) for agent in agents)
-        return list((self._pool.map if far else map)(ask, agents))
+        return list((self._pool.map if _far(agents) else map)(ask, agents))
+
+    def _due(self, question: str) -> bool:
+        """Whether the agents may be asked this again."""
+        now, last = time.monotonic(), self._asked.get(question, 0.0)
+        if _far(self.agents.values()) and now - last < FAR_ASK_S:
+            return False
+        self._asked[question] = now
+        return True
+
+
+def _far(agents: Iterable[Agent]) -> bool:
+    return any(not isinstance(agent.host, Enterable) for agent in agents)
 
 
 def _ready(agent: Agent) -> Status | None:
