@@ -1,4 +1,4 @@
-"""Golden pairs: a faulty topology file and the exact message that it gets.
+"""Golden pairs: a faulty topology or experiment file and the exact message that it gets.
 
 After a change of wording: ``REGENERATE=1 pytest tests/golden/test_errors.py``, then review the difference.
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli.files import problems_of
 from testbed.errors import InputError
-from testbed.topology.load import load
 
 FOLDER = Path(__file__).parent / "errors"
 CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -24,9 +24,9 @@ def test_there_are_at_least_sixty_pairs() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_a_faulty_file_gets_exactly_this_message(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
-    with pytest.raises(InputError) as caught:
-        load(Path(f"{case}.yaml"))
-    message = f"{caught.value}\n"
+    problems = problems_of(Path(f"{case}.yaml"))
+    assert problems
+    message = f"{InputError(problems)}\n"
     golden = Path(f"{case}.txt")
     if os.environ.get("REGENERATE"):
         golden.write_text(message, encoding="utf-8")

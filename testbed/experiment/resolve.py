@@ -1,0 +1,252 @@
+"""Resolving the names in an experiment: nodes, roles, parameters, functions, links, files."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from testbed import places
+from testbed.document import Document, Place, in_order, nearest, show
+from testbed.errors import InputError, Problem, UsageError
+from testbed.experiment.model import Experiment, ExperimentFile, FunctionSpec
+from testbed.roles import discover
+from testbed.roles.api import Function, Parameters, System
+from testbed.timeline import Kill, Reshape
+from testbed.topology.load import from_document
+from testbed.topology.load import load as load_topology
+from testbed.topology.model import Topology
+from testbed.topology.shape import Shape
+from testbed.workload.spec import Payload, Traffic, Workload
+
+
+def select(topology: Topology, pattern: str) -> list[str]:
+    """The hosts and routers that ``pattern`` names: a name, a shell pattern such as ``w*``, or ``tag:leaf``."""
+    nodes = topology.of_kind("host", "router")
+    if pattern.startswith("tag:"):
+        return [node.name for node in nodes if pattern[4:] in node.tags]
+    return [node.name for node in nodes if fnmatch.fnmatchcase(node.name, pattern)]
+
+
+class Resolver:
+    """Resolves the names of one file and collects the problems on the way."""
+
+    def __init__(self, document: Document, file: ExperimentFile, problems: list[Problem]) -> None:
+        self.document, self.file, self.problems = document, file, problems
+        self.folder = Path(document.file).resolve().parent
+
+    def experiment(self) -> Experiment:
+        """The experiment; raises InputError with the problems given and those found."""
+        topology, system = self._topology(), self._system()
+        functions = {name: self._function(name, spec) for name, spec in self.file.functions.items()}
+        placement = self._placement(topology, system) if topology and system else ()
+        workload = self.file.workload
+        if topology and system:
+            workload = self._workload(topology, placement, system)
+            self._check_timeline(topology, placement)
+            self._check_captures(topology)
+        parameters = dict(self._parameters(placement, system)) if system else {}
+        self._check_sweep()
+        if self.problems or topology is None or system is None:
+            raise InputError(in_order(self.problems))
+        return Experiment(
+            self.file, self.document, topology, system, functions, workload, placement, parameters, self.folder
+        )
+
+    def _wrong(self, place: Place, found: str, expected: str, hint: str = "") -> None:
+        self.problems.append(self.document.problem(place, found, expected, hint))
+
+    def _unknown(self, place: Place, name: str, kind: str, known: Iterable[str]) -> None:
+        names = list(known)
+        listed = ", ".join(names) if 0 < len(names) <= 12 else f"{len(names)} are known"
+        self._wrong(place, show(name), f"{kind} ({listed})", nearest(name, names))
+
+    def _topology(self) -> Topology | None:
+        try:
+            if not isinstance(self.file.topology, str):
+                return from_document(self.document, ("topology",))
+            path = self._beside(self.file.topology)
+            if not path.exists():
+                self._absent(("topology",), self.file.topology, "a topology file")
+                return None
+            return load_topology(path)
+        except InputError as error:
+            known = set(self.problems)
+            self.problems.extend(each for each in error.problems if each not in known)
+            return None
+
+    def _absent(self, place: Place, name: str, kind: str) -> None:
+        """Tell that a file does not exist, with the nearest of those that could have been meant."""
+        folder = Path(name).parent
+        near = [base / folder for base in (self.folder, places.home()) if (base / folder).is_dir()]
+        names = {each.name for base in near for each in base.iterdir() if each.suffix == Path(name).suffix}
+        known = sorted(str(folder / each) for each in names)
+        expected = f"{kind}, its path relative to the experiment, or one that came with the program"
+        self._wrong(place, show(name), expected, nearest(name, known))
+
+    def _beside(self, name: str) -> Path:
+        """The file ``name`` beside the experiment, or the one that came with the program."""
+        beside = self.folder / name
+        return beside if beside.exists() else places.find(Path(name))
+
+    def _system(self) -> System | None:
+        try:
+            return discover.system(self.file.system)
+        except UsageError:
+            self._unknown(("system",), self.file.system, "a system under test", discover.names())
+            return None
+
+    def _placement(self, topology: Topology, system: System) -> tuple[tuple[str, str], ...]:
+        placed: dict[tuple[str, str], None] = {}
+        for key, patterns in self.file.place.items():
+            role = system.duties.get(key, key)  # type: ignore[call-overload]  # a key that is no duty may be a role
+            if role not in system.roles:
+                if key in ("control", "gateway", "worker", "client"):
+                    continue  # a duty that this system does not have: another system's
+                self._unknown(
+                    ("place", key),
+                    key,
+                    f"a duty, or a role of {system.name}",
+                    dict.fromkeys((*system.duties, *system.roles)),
+                )
+                continue
+            for index, pattern in enumerate(patterns):
+                nodes = select(topology, pattern)
+                placed |= dict.fromkeys((node, role) for node in nodes)
+                if not nodes:
+                    known = [node.name for node in topology.of_kind("host", "router")]
+                    self._unknown(("place", key, index), pattern, f"a host or router of {topology.name}", known)
+        if not any(role == system.duties["client"] for _, role in placed):
+            self._wrong(("place",), "no client", "at least one node with the duty client", "Add `client: [NODE]`.")
+        return tuple(placed)
+
+    def _parameters(
+        self, placement: tuple[tuple[str, str], ...], system: System
+    ) -> Iterator[tuple[tuple[str, str], Parameters]]:
+        given = self.file.settings.get(system.name, {})
+        valid = {*system.roles, *(f"{role}@{node}" for node, role in placement)}
+        for key in given:
+            if key not in valid:
+                place = ("settings", system.name, key)
+                self._unknown(place, key, f"a role of {system.name}, or role@node of a placed one", sorted(valid))
+        told: set[Problem] = set()
+        for node, role in placement:
+            model = system.roles[role].parameters_model
+            keys = [key for key in (role, f"{role}@{node}") if key in given]
+            for key in keys:
+                problems = self.document.attempt(model, ("settings", system.name, key)).problems
+                self.problems.extend(each for each in problems if each not in told)
+                told.update(problems)
+            yield (node, role), self._merged(model, [given[key] for key in keys])
+
+    def _merged(self, model: type[Parameters], layers: list[dict[str, object]]) -> Parameters:
+        merged: dict[str, object] = {}
+        for layer in layers:
+            merged |= layer
+        try:
+            return model.model_validate(merged)
+        except ValidationError:
+            return model()  # each layer's problems were told with their lines; this value is never used
+
+    def _function(self, name: str, spec: FunctionSpec) -> Function:
+        modelled = spec.service is not None or spec.operations or spec.operations_per_byte
+        if bool(spec.code) == bool(modelled):
+            found = "both code and a model" if spec.code else "neither code nor a model"
+            self._wrong(("functions", name), found, "either `code: FILE.py`, or `service: 10ms` or `operations: 1e6`")
+        path = self._code_file(name, spec.code) if spec.code else None
+        return Function(
+            name=name,
+            code=path,
+            service_s=spec.service,
+            operations=spec.operations,
+            operations_per_byte=spec.operations_per_byte,
+            memory_bytes=spec.memory,
+            time_limit_s=spec.time_limit,
+            concurrency=spec.concurrency,
+        )
+
+    def _code_file(self, name: str, written: str) -> str:
+        path, place = self._beside(written), ("functions", name, "code")
+        try:
+            tree = ast.parse(path.read_bytes(), str(path))
+        except OSError:
+            self._absent(place, written, "a Python file")
+        except SyntaxError as error:
+            self._wrong(place, f"an error in line {error.lineno} of {written} ({error.msg})", "Python that compiles")
+        except ValueError as error:
+            self._wrong(place, f"{written}, which is no text ({error})", "Python that compiles")
+        else:
+            if not any(isinstance(node, ast.FunctionDef) and node.name == "code" for node in tree.body):
+                self._wrong(place, f"no function `code` in {written}", "`def code(ctx, payload):` in it")
+        return str(path.resolve())
+
+    def _workload(self, topology: Topology, placement: tuple[tuple[str, str], ...], system: System) -> Workload:
+        """The workload with every pattern of clients resolved and every file found."""
+        clients = [node for node, role in placement if role == system.duties["client"]]
+        traffic = [
+            self._traffic(index, each, topology, clients) for index, each in enumerate(self.file.workload.traffic)
+        ]
+        return self.file.workload.model_copy(update={"traffic": tuple(traffic)})
+
+    def _traffic(self, index: int, traffic: Traffic, topology: Topology, clients: list[str]) -> Traffic:
+        place: Place = ("workload", "traffic", index)
+        chosen: dict[str, None] = {}
+        for position, pattern in enumerate(traffic.clients or ()):
+            named = [node for node in select(topology, pattern) if node in clients]
+            chosen |= dict.fromkeys(named)
+            if not named:
+                self._unknown((*place, "clients", position), pattern, "a node with the duty client", clients)
+        for function in traffic.function_names():
+            if function not in self.file.functions:
+                self._unknown((*place, "functions"), function, "a function of this file", self.file.functions)
+        return traffic.model_copy(update={"clients": tuple(chosen) or None, "payload": self._payload(place, traffic)})
+
+    def _payload(self, place: Place, traffic: Traffic) -> Payload:
+        if traffic.payload.file is None:
+            return traffic.payload
+        path = self._beside(traffic.payload.file)
+        try:
+            return Payload(text=path.read_text(encoding="utf-8"), style=traffic.payload.style)
+        except OSError:
+            self._absent((*place, "payload", "file"), traffic.payload.file, "a file of text")
+        except UnicodeDecodeError:
+            self._wrong((*place, "payload", "file"), f"{traffic.payload.file}, which is not UTF-8", "text in UTF-8")
+        return traffic.payload
+
+    def _check_timeline(self, topology: Topology, placement: tuple[tuple[str, str], ...]) -> None:
+        for index, event in enumerate(self.file.timeline):
+            place: Place = ("timeline", index)
+            if isinstance(event, Kill):
+                roles = [role for node, role in placement if node == event.node]
+                if not roles:
+                    self._unknown((*place, "node"), event.node, "a node with a role", dict(placement))
+                elif event.role not in roles and (event.role or len(roles) > 1):
+                    expected = f"a role of {event.node} ({', '.join(roles)})"
+                    self._wrong((*place, "role"), show(event.role) if event.role else "no role", expected)
+            elif event.link not in topology.links:
+                self._unknown((*place, "link"), event.link, f"a link of {topology.name}", topology.links)
+            elif isinstance(event, Reshape):
+                self._check_reshape(place, event, topology)
+
+    def _check_reshape(self, place: Place, event: Reshape, topology: Topology) -> None:
+        ends = [end.node for end in topology.links[event.link].ends]
+        if event.leaving not in (None, *ends):
+            self._unknown((*place, "leaving"), str(event.leaving), f"an end of {event.link}", ends)
+        problems = self.document.attempt(Shape, (*place, "change")).problems
+        self.problems.extend(each for each in problems if each not in self.problems)
+
+    def _check_captures(self, topology: Topology) -> None:
+        for index, capture in enumerate(self.file.collect.captures):
+            place: Place = ("collect", "captures", index)
+            if capture.link not in topology.links:
+                self._unknown((*place, "link"), capture.link, f"a link of {topology.name}", topology.links)
+            elif capture.node not in (ends := [end.node for end in topology.links[capture.link].ends]):
+                self._unknown((*place, "node"), capture.node, f"an end of {capture.link}", ends)
+
+    def _check_sweep(self) -> None:
+        for path, values in self.file.sweep.items():
+            if not values:
+                self._wrong(("sweep", path), "no values", "a list of the values that this path takes")
