@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from testbed.document.salvage import salvage
-from testbed.document.source import Place, dotted, read_yaml
+from testbed.document.source import Place, dotted, printable, read_yaml
 from testbed.document.wording import Finding, findings, nearest, show
 from testbed.errors import InputError, Problem
 
@@ -52,10 +52,11 @@ class Document:
     def problem(self, place: Place, found: str, expected: str, hint: str = "") -> Problem:
         """A problem of this file, with the line and the dotted path of ``place``."""
         place = self._in_file(place)
+        path, found, expected, hint = (printable(text) for text in (dotted(place), found, expected, hint))
         for length in range(len(place), 0, -1):
             if place[:length] in self.overrides:
-                return Problem(f"--set {self.overrides[place[:length]]}", 0, dotted(place), found, expected, hint)
-        return Problem(self.file, self.line(place), dotted(place), found, expected, hint)
+                return Problem(f"--set {self.overrides[place[:length]]}", 0, path, found, expected, hint)
+        return Problem(self.file, self.line(place), path, found, expected, hint)
 
     def tell(self, found: Iterable[Finding], prefix: Place = ()) -> list[Problem]:
         """The problems that findings below ``prefix`` stand for."""

@@ -30,6 +30,11 @@ MAX_ALIASED = 100_000
 _SLIPS = (ValueError, LookupError, ArithmeticError, AttributeError, TypeError, AssertionError, NotImplementedError)
 
 
+def printable(text: str) -> str:
+    """``text`` on one line that a terminal can show: what cannot be printed becomes its escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def dotted(place: Place) -> str:
     """A place as a person reads it: ``links[2].delay``."""
     text = ""
@@ -54,7 +59,8 @@ class Reading:
 
     def refuse(self, place: Place, line: int, found: str, expected: str, hint: str = "") -> None:
         """Note one problem and go on."""
-        self.problems.append(Problem(self.file, line, dotted(place), found, expected, hint))
+        path = printable(dotted(place))
+        self.problems.append(Problem(self.file, line, path, printable(found), expected, printable(hint)))
 
 
 def read_yaml(text: str, file: str) -> Reading:
@@ -81,7 +87,8 @@ def _compose(text: str, file: str) -> Node | None:
         line = text.count("\n", 0, error.position) + 1
         problem = Problem(file, line, "", f"the character {_shown(error.character)}", "printable text", "Remove it.")
     except (YAMLError, *_SLIPS) as error:
-        problem = Problem(file, 0, "", f"something that is not YAML ({str(error).splitlines()[0]})", "a YAML file")
+        found = f"something that is not YAML ({printable(str(error))[:100]})"
+        problem = Problem(file, 0, "", found, "a YAML file")
     raise InputError([problem])
 
 
@@ -113,7 +120,7 @@ def _syntax_problem(error: MarkedYAMLError, text: str, file: str) -> Problem:
     number = mark.line + 1 if mark else 0
     lines = text.splitlines()
     line = lines[number - 1] if 0 < number <= len(lines) else ""
-    found = " ".join(str(error.problem or error.context or "broken YAML").split())
+    found = printable(" ".join(str(error.problem or error.context or "broken YAML").split()))
     if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in found:
         return Problem(file, number, "", "a tab where the line is indented", "spaces", "Indent with spaces.")
     if "single document" in str(error.context):
