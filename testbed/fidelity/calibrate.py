@@ -4,8 +4,8 @@ What was asked for and what was measured go side by side into ``run.json``, and 
 a link that does not work at all, or that has no delay where one was asked for, stops the run here. Loss is not measured
 before the run, for that would take thousands of packets, but judged afterwards from the counters of the links.
 
-A path that is off at first is measured once more, and the better of both counts: on a busy machine the measurement
-itself may be what was disturbed.
+A path that is off at first is measured up to twice more, and the best counts: on a busy machine the measurement itself
+may be what was disturbed.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def measure(prober: Prober, chosen: Sequence[Path]) -> list[Found]:
     """Delay and rate of all these paths."""
     closed = _closed(prober, chosen)
     found = [Found(path, note=closed.get(number, "")) for number, path in enumerate(chosen)]
-    for attempt in (1, 2):
+    for attempt in (1, 2, 3):
         again = [number for number, each in enumerate(found) if number not in closed and _delay_is_off(each)]
         _better(found, _delays(prober, [found[number] for number in again], attempt), again)
     deadline = time.monotonic() + RATES_WITHIN_S
-    for _ in (1, 2):
+    for _ in range(3):
         again = [number for number, each in enumerate(found) if each.p50_s is not None and _rate_is_wanted(each)]
         _better(found, _rates(prober, [found[number] for number in again], deadline), again)
     return found
@@ -147,11 +147,19 @@ def _delay(each: Found, arrivals: Sequence[Arrival]) -> Found:
     delays = sorted((arrived - sent) / 1e9 for _, sent, arrived in arrivals)
     if not delays:
         return replace(each, note="no probe arrived")
-    return replace(each, p50_s=percentile(delays, 0.5), p99_s=percentile(delays, 0.99), samples=len(delays), note="")
+    p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
+    return replace(each, p50_s=p50, p99_s=p99, samples=len(delays), note=_why_no_rate(each.path.rate))
+
+
+def _why_no_rate(rate: float | None) -> str:
+    """Why the rate will not be measured; empty if it will be, or if there is none."""
+    if rate is None or LOWEST_RATE <= rate <= HIGHEST_RATE:
+        return ""
+    return f"rate not measured: {'above' if rate > HIGHEST_RATE else 'below'} what a probe can tell"
 
 
 def _rate_is_wanted(each: Found) -> bool:
-    if each.path.rate is None or not LOWEST_RATE <= each.path.rate <= HIGHEST_RATE:
+    if each.path.rate is None or _why_no_rate(each.path.rate):
         return False
     return each.rate is None or each.rate_error > DEFAULTS["rate_error"].suspect
 
@@ -209,16 +217,15 @@ def _rated(wave: Sequence[Found], trains: Sequence[Train], results: Results) -> 
 def slope(arrivals: Sequence[Arrival], wire_bytes: int, asked: float) -> tuple[float | None, str]:
     """Bits per second at which a train arrived, or None and why it does not tell.
 
-    The first quarter is left out, since a token bucket lets a burst pass at first; the rest gives the slope of the
-    least-squares line of bits over time, which one late packet does not bend much.
+    The first quarter is left out, since a token bucket lets a burst pass at first. Of the rest the longest part counts
+    during which the sender kept the link filled; its rate is the slope of the least-squares line of bits over time,
+    which one late packet does not bend much.
     """
-    tail = sorted(arrivals)[len(arrivals) // 4 :]
+    tail = _filled(sorted(arrivals)[len(arrivals) // 4 :], wire_bytes * 8 / asked)
     if len(tail) < _FEWEST_PACKETS // 2:
-        return None, f"rate not measured: only {len(arrivals)} packets of the train arrived"
-    sent_s = (tail[-1][1] - tail[0][1]) / 1e9
-    offered = (tail[-1][0] - tail[0][0]) * wire_bytes * 8 / sent_s if sent_s > 0 else math.inf
-    if offered < 1.05 * asked:
-        return None, "rate not measured: the sender did not fill the link"
+        few = len(arrivals) < _FEWEST_PACKETS
+        what = f"only {len(arrivals)} packets of the train arrived" if few else "the sender did not fill the link"
+        return None, f"rate not measured: {what}"
     times = [(arrived - tail[0][2]) / 1e9 for _, _, arrived in tail]
     mean_t, mean_n = sum(times) / len(times), (len(times) - 1) / 2
     spread = sum((t - mean_t) ** 2 for t in times)
@@ -226,6 +233,20 @@ def slope(arrivals: Sequence[Arrival], wire_bytes: int, asked: float) -> tuple[f
         return None, "rate not measured: all packets arrived at once"
     per_s = sum((t - mean_t) * (number - mean_n) for number, t in enumerate(times)) / spread
     return per_s * wire_bytes * 8, ""
+
+
+def _filled(train: Sequence[Arrival], serial_s: float) -> Sequence[Arrival]:
+    """The longest part of a train in which each packet was sent before the link was done with those before it."""
+    best = part = (0, 0)
+    free = -math.inf
+    for place, (number, sent, _) in enumerate(train):
+        gap = 0 if place == 0 else number - train[place - 1][0] - 1  # packets that were lost had their turn as well
+        if sent > free + gap * serial_s * 1e9:
+            part = (place, place)
+        free = max(free, sent) + (gap + 1) * serial_s * 1e9
+        part = (part[0], place + 1)
+        best = max(best, part, key=lambda each: each[1] - each[0])
+    return train[best[0] : best[1]]
 
 
 def _refuse_gross_failures(found: Sequence[Found]) -> None:

@@ -48,6 +48,7 @@ NEVER = float("inf")
 
 _LESS_LOAD = "Lower the rate, use more client nodes, or use a machine with more processors."
 _QUIET = "Stop other programs on this machine and run again; if it was the workload itself, use more processors."
+_AGAIN = "Run again while nothing else runs here; if it stays, this machine cannot keep that shape."
 _RELAY = "Lower the packet rate, shape fewer links, or load the kernel's sch_netem (`testbed doctor` says how)."
 
 LIMITS: tuple[Limit, ...] = (
@@ -100,10 +101,10 @@ LIMITS: tuple[Limit, ...] = (
           "Run again; if it stays, report it with this run's folder.",
           "A link that loses more or less than the topology says is another link."),
     Limit("delay_error", "s", 0.001, 0.010,
-          "the delay of {where} is off by {value} (median) before the workload began", _QUIET,
+          "the delay of {where} was off by {value} (median) before the workload began", _AGAIN,
           "Latencies of the run contain this error on every crossing.", "the delay asked for", 0.05, 0.5),
     Limit("rate_error", "share", 0.05, 0.30,
-          "the rate of {where} is off by {value} before the workload began", _QUIET,
+          "the rate of {where} was off by {value} before the workload began", _AGAIN,
           "Transfer times of the run contain this error."),
     Limit("unmeasured", "count", 0.0, NEVER,
           "{value} of the paths could not be measured before the workload began (first: {where})",

@@ -37,6 +37,13 @@ def test_lost_packets_and_jitter_do_not_bend_the_rate() -> None:
     assert slope(paced, BYTES, RATE)[0] == pytest.approx(RATE, rel=0.02)
 
 
+def test_a_pause_of_the_sender_does_not_count_against_the_link() -> None:
+    pause = 60 * GAP_NS
+    paused = [(n, sent + pause * (n >= 100), arrived + (pause - 23 * GAP_NS) * (n >= 100))
+              for n, sent, arrived in train(300)]
+    assert slope(paused, BYTES, RATE)[0] == pytest.approx(RATE, rel=1e-6)
+
+
 def test_a_link_at_half_its_rate_is_seen() -> None:
     assert slope(train(gap_ns=2 * GAP_NS), BYTES, RATE)[0] == pytest.approx(RATE / 2, rel=1e-6)
 
