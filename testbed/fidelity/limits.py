@@ -153,5 +153,6 @@ def reference(limits: Iterable[Limit] = LIMITS) -> str:
 def _threshold(limit: Limit, absolute: float, share: float) -> str:
     if absolute == NEVER:
         return "never"
-    relative = f", or {share * 100:g} % of {limit.of} if that is more" if share else ""
+    part = f"{share * 100:g} % of" if share < 1 else f"{share:g} times"
+    relative = f", or {part} {limit.of} if that is more" if share else ""
     return written(absolute, limit.unit) + relative if absolute or limit.unit != "count" else "0"
