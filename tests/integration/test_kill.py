@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
 from in_arena import USERS, become, forked, line, star, status_of
 
 from testbed.seeds import stream
@@ -19,7 +21,9 @@ from testbed.substrate.arena import RUNTIME, run_inside
 from testbed.substrate.netlink import Netlink
 from testbed.substrate.netns import NetnsSubstrate
 
+pytestmark = pytest.mark.feature("netns")
 WITHIN_S = 20.0
+AT_ONCE = 5
 KINDS = ("net", "mnt", "pid", "ipc", "uts", "user")
 SHAPED = """
 name: shaped
@@ -64,7 +68,7 @@ def namespaces(pids: list[int]) -> set[str]:
         for folder in (f"/proc/{pid}/ns", f"/proc/{pid}/fd"):
             with suppress(OSError):
                 found.update(text for text in _links(Path(folder)) if text.split(":")[0] in KINDS)
-    return found - {os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS}
+    return found - {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in KINDS}
 
 
 def _links(folder: Path) -> Iterator[str]:
@@ -94,23 +98,25 @@ def started(pid: int) -> float:
     return float("inf")
 
 
-def gone(members: list[int], spaces: set[str], name: str, born: set[int]) -> str:
-    """What is still there of an arena; empty when nothing is. ``born`` are all processes that could be its."""
-    processes = [pid for pid in members if Path(f"/proc/{pid}").exists()]
-    held = namespaces([pid for pid in born if pid not in members]) & spaces
-    registered = name in registry.names()
-    return f"processes {processes}" * bool(processes) + f" namespaces {held}" * bool(held) + " its name" * registered
+class Killed(NamedTuple):
+    """An arena of which one process was killed: what to look for."""
+
+    name: str
+    victim: int
+    members: list[int]
+    spaces: set[str]
+    born: set[int]  # all processes that could be its
 
 
-def kill_once(number: int, user: str, dice: random.Random) -> None:
-    """Kill one process of a new arena at a random moment, then look."""
+def kill(number: int, user: str, dice: random.Random) -> Killed:
+    """Kill one process of a new arena at a random moment."""
     name = f"kill-{os.getpid()}-{number}"
 
     def body() -> int:
         become(user)
         return run_inside(lambda: live(number), name, nested=True)
 
-    before, others = machine(), set(parents())
+    others = set(parents())
     command = forked(body)
     time.sleep(dice.uniform(0.0, 0.3))  # the random moment, not a wait for something
     members = family(command)
@@ -122,15 +128,30 @@ def kill_once(number: int, user: str, dice: random.Random) -> None:
         os.kill(command, signal.SIGKILL)
     status_of(command)
     end = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")  # numbers of namespaces are used again
-    born = {pid for pid in set(parents()) - others if started(pid) <= end}
+    return Killed(name, victim, members, spaces, {pid for pid in set(parents()) - others if started(pid) <= end})
+
+
+def gone(killed: Killed) -> str:
+    """What is still there of it; empty when nothing is."""
+    processes = [pid for pid in killed.members if Path(f"/proc/{pid}").exists()]
+    held = namespaces([pid for pid in killed.born if pid not in killed.members]) & killed.spaces
+    registered = killed.name in registry.names()
+    return f"processes {processes}" * bool(processes) + f" namespaces {held}" * bool(held) + " its name" * registered
+
+
+def look(killed: Killed) -> None:
+    """Nothing of it is there, as soon as the kernel has done its work."""
     deadline = time.monotonic() + WITHIN_S
-    while left := gone(members, spaces, name, born):
-        assert time.monotonic() < deadline, f"after killing process {victim} of {members}: {left}"
+    while left := gone(killed):
+        assert time.monotonic() < deadline, f"after killing process {killed.victim} of {killed.members}: {left}"
         time.sleep(0.005)
-    assert machine() == before
 
 
 def test_nothing_is_left_after_killing_any_process_at_any_moment(long: bool) -> None:
-    for number in range(200 if long else 50):
-        user = USERS[number % len(USERS)] if number % 3 else USERS[0]
-        kill_once(number, user, stream(1, "kill", str(number)))
+    before = machine()
+    for first in range(0, 200 if long else 50, AT_ONCE):
+        users = [USERS[number // 2 % len(USERS)] for number in range(first, first + AT_ONCE)]
+        batch = [kill(number, user, stream(1, "kill", str(number))) for number, user in enumerate(users, first)]
+        for killed in batch:
+            look(killed)
+        assert machine() == before

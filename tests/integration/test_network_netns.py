@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -17,11 +16,16 @@ from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
 
+pytestmark = pytest.mark.feature("netns")
 HOSTS = RUNTIME / "hosts"
 
 
 def opened(topology: Topology, **more: Any) -> Any:
     return NetnsSubstrate().open(topology, HOSTS, 1, more.get("later", {}))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def reaches(network: NetnsNetwork, start: str, goal: str, family: int) -> bool:
@@ -81,7 +85,7 @@ def test_a_command_gives_its_status_and_its_output() -> None:
             done = host.run(["sh", "-c", "echo out; echo err >&2; pwd; exit 4"], check=False)
             assert (done.status, done.stdout, done.stderr) == (4, f"out\n{host.folder}\n", "err\n")
             assert host.run(["sh", "-c", "kill -9 $$"], check=False).status == -signal.SIGKILL
-            with pytest.raises(CommandFailed, match=r"On host h1, the command 'sh -c echo oh; exit 2' exited with status 2"):
+            with pytest.raises(CommandFailed, match="On host h1, the command 'sh -c echo oh; exit 2'"):
                 host.run(["sh", "-c", "echo oh; exit 2"])
             assert host.run(["no-such-program"], check=False).status == 127
 
@@ -91,7 +95,7 @@ def test_a_command_gives_its_status_and_its_output() -> None:
 def test_a_command_that_takes_too_long_is_killed_with_what_it_started() -> None:
     def work() -> None:
         with opened(line()) as network:
-            with pytest.raises(TimeoutError, match="did not end within 0.2 s; it had said 'started"):
+            with pytest.raises(TimeoutError, match=r"did not end within 0.2 s; it had said 'started"):
                 network.host("h1").run(["sh", "-c", "echo started; sleep 1234 & sleep 1234"], timeout=0.2)
             deadline = time.monotonic() + 10
             while "1234" in network.host("h1").run(["ps", "axo", "args"]).stdout:
@@ -148,11 +152,12 @@ def test_fabric_runs_commands_on_the_host() -> None:
     def work() -> None:
         with opened(line()) as network:
             host = network.host("h2")
-            result = host.connection.run("hostname && pwd && echo $WORD", hide=True, in_stream=False, env={"WORD": "hi"})
+            quiet = {"hide": True, "in_stream": False}
+            result = host.connection.run("hostname && pwd && echo $WORD", env={"WORD": "hi"}, **quiet)
             assert result.stdout == f"h2\n{host.folder}\nhi\n"
             assert host.connection.is_connected
             with pytest.raises(UnexpectedExit):
-                host.connection.run("exit 3", hide=True, in_stream=False)
+                host.connection.run("exit 3", **quiet)
 
     passes(work)
 
@@ -168,7 +173,8 @@ def test_every_packet_that_passes_a_link_is_counted_in_its_direction() -> None:
             for end in network.topology.path("h1", "h2"):
                 assert 20 <= after[end].packets - before[end].packets <= 26, end  # and some neighbour discovery
                 assert 20_000 <= after[end].size_bytes - before[end].size_bytes <= 20_600, end
-            assert set(after) == {End(link.name, end.node) for link in network.topology.links.values() for end in link.ends}
+            links = network.topology.links.values()
+            assert set(after) == {End(link.name, end.node) for link in links for end in link.ends}
 
     passes(work)
 
@@ -225,7 +231,7 @@ def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(user:
         for _ in range(3):
             with opened(star(10)) as network:
                 network.host("h10").run(["true"])
-            counts.append(len(os.listdir("/proc/self/fd")))
+            counts.append(open_files())
         assert counts[0] == counts[1] == counts[2]
         mounts = Path("/proc/self/mounts").read_text()
         assert "/etc/hosts" not in mounts
@@ -250,9 +256,9 @@ def test_a_network_that_the_kernel_refuses_says_which_part_and_leaves_nothing() 
         topology = line(text)
         link = topology.links["a-b"]
         broken = Topology("broken", topology.nodes, {"a-b": type(link)("a-b", link.ends, 70_000)}, "")
-        open_before = len(os.listdir("/proc/self/fd"))
+        open_before = open_files()
         with pytest.raises(TestbedError, match="The kernel refused link a-b: "), opened(broken):
             pass
-        assert len(os.listdir("/proc/self/fd")) == open_before
+        assert open_files() == open_before
 
     passes(work)
