@@ -133,7 +133,7 @@ class _Live:
                 forks = stack.enter_context(fork_server([experiment.system.name], run.folder / "forks.log"))
             network = self._network(stack)
             phase("measuring the links")
-            run.record.calibration = [dict(each) for each in calibrate(network, experiment.seed)]
+            run.record.calibration = [dict(each) for each in calibrate(network)]
             run.save()
             phase("starting the agents")
             reached: Any = network if forks else stack.enter_context(over_ssh(network, agents_nodes(experiment)))

@@ -11,6 +11,7 @@ may be what was disturbed.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ _MOST_PACKETS, _FEWEST_PACKETS = 400, 16
 _PAYLOAD = 64  # bytes of a probe for delay
 _COUNT = 20
 _PACKETS_PER_S = 2000.0  # of all probes for delay together: more would be a load of its own
-_OPEN_WITHIN_S = 4.0  # a lost address resolution is repeated after a second
+_OPEN_WITHIN_S = 3.0  # a lost address resolution is repeated after a second
 _OVERFILL = 1.3  # by how much a train exceeds the rate that it measures
 _NO_DELAY = 0.2  # less than this share of the delay asked for: it is not in force
 _WORTH_CHECKING_S = 0.002
@@ -74,8 +75,10 @@ class Found:
         }
 
 
-def calibrate(network: Network, seed: int = 0) -> list[dict[str, Any]]:
+def calibrate(network: Network, python: str = sys.executable) -> list[dict[str, Any]]:
     """Measure the links of ``network``; one record for each path, in the order of the topology.
+
+    ``python`` is the interpreter on its hosts. Nothing here is random.
 
     Raises ShapeNotInForce for a path that nothing passes, or that has no delay where one was asked for.
     """
@@ -83,7 +86,7 @@ def calibrate(network: Network, seed: int = 0) -> list[dict[str, Any]]:
     if not chosen:
         return []
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
-    with Prober(network, nodes) as prober:
+    with Prober(network, nodes, python) as prober:
         found = measure(prober, chosen)
     _refuse_gross_failures(found)
     return [each.row() for each in found]
@@ -114,12 +117,16 @@ def _better(found: list[Found], fresh: Sequence[Found], numbers: Sequence[int]) 
 
 
 def _closed(prober: Prober, chosen: Sequence[Path]) -> dict[int, str]:
-    """Resolve all addresses; the paths that nothing passes, with a word on each."""
-    trains = [Train(number, path.start, path.goal, path.address, int(_OPEN_WITHIN_S / 0.2), 0.2, _PAYLOAD, True)
-              for number, path in enumerate(chosen)]
+    """Resolve all addresses, in two attempts; the paths that nothing passes, with a word on each."""
     slowest = max(sum(shape.delay + 4 * shape.jitter for shape in path.shapes) for path in chosen)
-    answered = prober.send(trains, _OPEN_WITHIN_S + 4 * slowest).answered
-    return {number: "nothing came through" for number in range(len(chosen)) if number not in answered}
+    left = dict(enumerate(chosen))
+    for _ in range(2):
+        trains = [Train(number, path.start, path.goal, path.address, int(_OPEN_WITHIN_S / 0.2), 0.2, _PAYLOAD, True)
+                  for number, path in left.items()]
+        if trains:
+            answered = prober.send(trains, _OPEN_WITHIN_S + 4 * slowest).answered
+            left = {number: path for number, path in left.items() if number not in answered}
+    return dict.fromkeys(left, "nothing came through")
 
 
 def _delay_is_off(each: Found) -> bool:

@@ -83,7 +83,7 @@ def run(folder: Path, server: ForkServer, disturbed: Disturbance = calm, *, rate
     hosts = folder / "hosts"
     with ExitStack() as stack:
         network = stack.enter_context(NetnsSubstrate().open(topology, hosts, seed, {}))
-        calibration = calibrate(network, seed)
+        calibration = calibrate(network)
         places = {"server": ("w1",), "caller": ("c1",)}
         addresses = {name: topology.address(name) for name in ("c1", "w1")}
         plan = schedule(workload(rate, seconds), ["c1"], ["f"], seed, folder)["c1"]
