@@ -20,10 +20,12 @@ Answer = LambdaResponse | CallFailed
 
 
 class ClientConf(Conf):
-    """``persistence``: the probability that a call also goes to each endpoint that is not the primary one."""
+    """How calls travel."""
 
     type: Literal["grpc"] = "grpc"
-    persistence: float = Field(default=0.05, ge=0, le=1)
+    persistence: float = Field(
+        0.05, ge=0, le=1, description="Probability that a call also goes to each endpoint that is not the primary one."
+    )
 
 
 def _listed(value: Any) -> Any:
@@ -31,13 +33,15 @@ def _listed(value: Any) -> Any:
 
 
 class ClientOptions(Options):
-    """A client. Without ``server-endpoints`` it calls the nearest router, else dispatcher, else computer."""
+    """A client."""
 
-    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    client_conf: Annotated[ClientConf, FromPairs] = ClientConf()
-    dry: bool = False
-    retries: int = Field(default=0, ge=0)
-    retry_backoff: Seconds = 0.1
+    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Nodes or addresses to call. By default the nearest router, else dispatcher, else computer."
+    )
+    client_conf: Annotated[ClientConf, FromPairs] = Field(ClientConf(), description="How calls travel.")
+    dry: bool = Field(False, description="Ask what a call would take instead of calling.")
+    retries: int = Field(0, ge=0, description="Further attempts when an endpoint cannot be reached.")
+    retry_backoff: Seconds = Field(0.1, description="Pause before the first of them; it doubles each time.")
 
     def endpoints(self, site: Site) -> list[str]:
         """Where calls go, sorted, each once; the first is the primary one at the beginning."""
@@ -129,9 +133,17 @@ class EdgeClient(Client):
             "" if status == "ok" else answer.retcode,
             node=self._nodes.get(host_of(answer.responder), "") if answer.responder else "",
             hops=answer.hops,
-            exec_s=answer.ptime / 1000 if status == "ok" else None,
             load=answer.load1 / 100,
             response_bytes=len(answer.output.encode()),
             retries=retries,
             output=answer.output,
+            **(_times(answer) if status == "ok" else {}),
         )
+
+
+def _times(answer: LambdaResponse) -> dict[str, Any]:
+    """Where the time on the computer went; all of it counts as execution where the computer does not tell."""
+    queue, init, execution = (part / 1e6 for part in (answer.queue_us, answer.init_us, answer.exec_us))
+    if queue or init or execution:
+        return {"queue_s": queue, "init_s": init, "exec_s": execution, "cold": init > 0}
+    return {"exec_s": answer.ptime / 1000}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from roles.serverless_on_edge.announcing import Announcer, controller_of
 from roles.serverless_on_edge.computer_model import ComputerModel, Loads
@@ -85,14 +85,14 @@ class Computer(Role):
                 return LambdaResponse(refusal, responder=self.endpoint, hops=request.hops + 1)
             loads = self._loads(request.name)
             if request.dry:
-                return self._reply(request, OK, "", self._estimate(request), loads)
+                return self._reply(request, loads, OK, ptime=round(1000 * self._estimate(request)))
             began = self.env.now()
             try:
                 done = await self._execute(request)
             except ValueError as error:
-                return self._reply(request, str(error), "", 0.0, loads)
+                return self._reply(request, loads, str(error))
             self._note(began, request.name, done)
-            return self._reply(request, done.error or OK, done.output, done.total_s, loads)
+            return self._reply(request, loads, done.error or OK, output=done.output, **self._times(done))
 
     def _refusal(self, request: LambdaRequest, known: bool) -> str:
         if request.callback:
@@ -116,17 +116,23 @@ class Computer(Role):
         executor = self._simulated if request.name in self.model else self._real
         return await executor.run(request.name, request.input)
 
-    def _reply(self, request: LambdaRequest, code: str, output: str, seconds: float, loads: Loads) -> LambdaResponse:
+    def _times(self, done: Execution) -> dict[str, int]:
+        times = {"ptime": round(1000 * done.total_s)}
+        if not self.options.strict_original:
+            for name, seconds in (("queue_us", done.queue_s), ("init_us", done.init_s), ("exec_us", done.exec_s)):
+                times[name] = round(1e6 * seconds)
+        return times
+
+    def _reply(self, request: LambdaRequest, loads: Loads, code: str, **rest: Any) -> LambdaResponse:
         return LambdaResponse(
-            retcode=code,
-            output=output,
+            code,
             responder=self.endpoint,
-            ptime=round(1000 * seconds),
             load1=round(100 * loads.load1),
             load10=round(100 * loads.load10),
             load30=round(100 * loads.load30),
             hops=request.hops + 1,
             states=request.states,
+            **rest,
         )
 
     async def stream_util(self, _: Void) -> AsyncIterator[Utilization]:

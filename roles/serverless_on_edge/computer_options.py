@@ -23,25 +23,25 @@ class RaspberryConf(Conf):
     """The built-in small computer."""
 
     type: Literal["raspberry"]
-    num_cpu_containers: int = Field(default=1, ge=0)
-    num_cpu_workers: int = Field(default=4, gt=0)
-    num_gpu_containers: int = Field(default=1, ge=0)
-    num_gpu_workers: int = Field(default=2, gt=0)
+    num_cpu_containers: int = Field(1, ge=0, description="Functions clambda0, clambda1, ... on the CPU.")
+    num_cpu_workers: int = Field(4, gt=0, description="Workers of each of them.")
+    num_gpu_containers: int = Field(1, ge=0, description="Functions glambda0, glambda1, ... on the GPU.")
+    num_gpu_workers: int = Field(2, gt=0, description="Workers of each of them.")
 
 
 class IntelServerConf(Conf):
     """The built-in large computer."""
 
     type: Literal["intel-server"]
-    num_containers: int = Field(default=1, ge=0)
-    num_workers: int = Field(default=4, gt=0)
+    num_containers: int = Field(1, ge=0, description="Functions clambda0, clambda1, ...")
+    num_workers: int = Field(4, gt=0, description="Workers of each of them.")
 
 
 class FileConf(Conf):
     """A computer described by a JSON file in the original's format."""
 
     type: Literal["file"]
-    path: Path
+    path: Path = Field(description="The file, on the machine that carries the node.")
 
 
 class InlineConf(ComputerSpec):
@@ -55,9 +55,9 @@ class FunctionsConf(Conf):
     """The functions of the experiment: one processor for those that are modelled, a worker pool for the real ones."""
 
     type: Literal["functions"] = "functions"
-    cores: int = Field(default=4, gt=0)
-    speed: float = Field(default=1e9, gt=0)
-    memory: units.Size = 8 * 2**30
+    cores: int = Field(4, gt=0, description="Cores that modelled functions share.")
+    speed: float = Field(1e9, gt=0, description="Operations a second of each core.")
+    memory: units.Size = Field(8 * 2**30, description="Memory that modelled functions share.")
 
 
 ComputerConf = Annotated[
@@ -68,12 +68,14 @@ ComputerConf = Annotated[
 
 
 class ComputerOptions(AgentOptions):
-    """A computer. An empty ``utilization-endpoint`` switches load figures off."""
+    """A computer."""
 
-    server_endpoint: Port = 10000
-    utilization_endpoint: Port | Literal[""] = 20000
+    server_endpoint: Port = Field(10000, description="Port for calls.")
+    utilization_endpoint: Port | Literal[""] = Field(
+        20000, description="Port for the stream of utilisation; empty: measure no load."
+    )
     computer_type: Literal["sim"] = "sim"
-    conf: ComputerConf = FunctionsConf()
+    conf: ComputerConf = Field(FunctionsConf(), description="What it has and what it runs.")
 
     def computer(self, site: Site) -> ComputerSpec:
         """The modelled part of the computer."""

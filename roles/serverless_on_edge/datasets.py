@@ -43,7 +43,7 @@ EXECUTIONS = Table(
         _NODE,
         _FUNCTION,
         Column("queue_s", "number", "s", "Waiting for a worker and for memory."),
-        Column("init_s", "number", "s", "Starting a worker; empty for simulated functions."),
+        Column("init_s", "number", "s", "Starting a worker; 0 if one was warm, and for simulated functions."),
         Column("exec_s", "number", "s", "Executing."),
         Column("error", "text", "", "What went wrong; empty if nothing did."),
     ),

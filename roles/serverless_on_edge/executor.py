@@ -16,18 +16,14 @@ REMEMBERED = 20
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One execution: its output or error, and its times in seconds."""
+    """One execution: its output or error, and its times in seconds, ``total_s`` from arrival to end."""
 
     output: str
     error: str
+    total_s: float
     queue_s: float
     exec_s: float
-    init_s: float | None = None
-
-    @property
-    def total_s(self) -> float:
-        """Time on the computer."""
-        return self.queue_s + (self.init_s or 0.0) + self.exec_s
+    init_s: float = 0.0
 
 
 class Simulated:
@@ -48,7 +44,8 @@ class Simulated:
         await ended
         assert task.started is not None and task.finished is not None
         output = self._model.function(name).output(given)
-        return Execution(output, "", task.started - task.arrived, task.finished - task.started)
+        total = task.finished - task.arrived
+        return Execution(output, "", total, task.started - task.arrived, task.finished - task.started)
 
     def estimate(self, name: str, given: str) -> float:
         """Seconds that a call would take now."""
@@ -102,7 +99,8 @@ class Real:
                 self._count(-1)
         self._history[name] = [*self._history[name][1 - REMEMBERED :], result.exec_s]
         error = f"{result.error}: {result.detail}" if result.error else ""
-        return Execution(result.output, error, began - arrived, result.exec_s, result.init_s)
+        total = self._env.now() - arrived
+        return Execution(result.output, error, total, began - arrived, result.exec_s, result.init_s)
 
     def estimate(self, name: str) -> float:
         """Seconds that a call would take now, going by the last ones; 0 for a function that never ran."""

@@ -60,7 +60,7 @@ class Forwarder(Role):
         self._controller = controller_of(site, parameters)
         self._threads = asyncio.Semaphore(parameters.num_threads)
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._in_order = False
+        self._disorder, self._repaired, self._told = 1, 0, 0  # counts what the controller must mend; see evict
 
     @abstractmethod
     def make_tables(self) -> tuple[RoutingTable, ...]:
@@ -93,10 +93,12 @@ class Forwarder(Role):
 
     def _information(self) -> RouterInfo:
         configuration = self.site.endpoint(self.site.node, self.options.configuration_endpoint)
-        return RouterInfo(self.endpoint, configuration, heartbeat=self._in_order)
+        self._told = self._disorder
+        return RouterInfo(self.endpoint, configuration, heartbeat=self._repaired == self._disorder)
 
     def _heard(self) -> None:
-        self._in_order = self.options.heartbeat() > 0
+        if self.options.heartbeat():
+            self._repaired = self._told
 
     def _pre_fill(self) -> None:
         now = self.env.now()
@@ -164,15 +166,15 @@ class Forwarder(Role):
         finals = any(self.tables[0].is_final(Key(each, destination)) for each in functions)
         gone = [self._remove(Key(each, destination), "evict") for each in sorted(functions)]
         if any(gone) and self._controller is not None:
-            # The controller does not bring back a router that it believes to be in our tables: ask for all of them.
-            self._in_order = self._in_order and finals
+            # The controller does not bring back a router that it believes to be in our tables: ask for all entries.
+            self._disorder += not finals
             self.env.spawn(self._denounce(self._controller, destination))
 
     async def _denounce(self, controller: str, destination: str) -> None:
         try:
             await self.env.call(controller, REMOVE_COMPUTER, ComputerInfo(destination), CALL_TIMEOUT_S)
         except CallFailed:
-            self._in_order = False  # the next heartbeat says so, and the controller fills our tables again
+            self._disorder += 1  # the next announcement is no heartbeat, and the controller fills our tables again
 
     async def configure(self, change: EdgeRouterConf) -> Return:
         """Change the tables: #0 always, #1 for final entries."""

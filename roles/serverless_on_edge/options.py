@@ -57,7 +57,8 @@ def _port(value: Any) -> Any:
     return int(text)
 
 
-Seconds = Annotated[float, BeforeValidator(seconds_of), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(seconds_of), Field(ge=0), units.Unit("time")]
+SecondsAboveZero = Annotated[float, BeforeValidator(seconds_of), Field(gt=0), units.Unit("time")]
 Port = Annotated[int, BeforeValidator(_port)]
 FromPairs = BeforeValidator(pairs_of)
 
@@ -77,15 +78,17 @@ class Options(Parameters):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True)
 
-    strict_original: bool = False
+    strict_original: bool = Field(False, description="Do without all that the original lacks.")
 
 
 class AgentOptions(Options):
-    """What all agents share that announce themselves to a controller (``none``: work alone)."""
+    """What all agents share that announce themselves to a controller."""
 
-    controller_endpoint: str | None = None
-    num_threads: int = Field(default=5, gt=0)
-    heartbeat_period: Seconds = 1.0
+    controller_endpoint: str | None = Field(
+        None, description="Node or address, `:port` optional; `none` to work alone. By default the nearest controller."
+    )
+    num_threads: int = Field(5, gt=0, description="Calls handled at a time; others wait.")
+    heartbeat_period: Seconds = Field(1.0, description="Time between announcements; 0: announce once.")
 
     def heartbeat(self) -> float:
         """Seconds between announcements; 0: announce once."""
@@ -114,8 +117,8 @@ class ProportionalFairnessTable(Conf):
     """Proportional fairness with its two exponents."""
 
     type: Literal["proportional-fairness"]
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: float = Field(1.0, description="How much speed counts.")
+    beta: float = Field(1.0, description="How much fairness counts.")
 
 
 class NoOptimizer(Conf):
@@ -128,15 +131,15 @@ class TrivialOptimizer(Conf):
     """Weights change at the end of each period."""
 
     type: Literal["trivial"] = "trivial"
-    period: Annotated[Seconds, Field(gt=0)] = 10.0
-    stat: Literal["mean", "min", "max"] = "mean"
+    period: SecondsAboveZero = Field(10.0, description="Time between changes of the weights.")
+    stat: Literal["mean", "min", "max"] = Field("mean", description="What is taken of the samples of a period.")
 
 
 class AsyncOptimizer(Conf):
-    """Weights are smoothed; ``alpha`` is the share of the old weight."""
+    """Weights are smoothed with each sample."""
 
     type: Literal["async"]
-    alpha: float = Field(default=0.95, ge=0, le=1)
+    alpha: float = Field(0.95, ge=0, le=1, description="Share of the old weight in the new one.")
 
 
 class AsyncPFOptimizer(Conf):
@@ -158,68 +161,71 @@ OptimizerConf = Annotated[
 
 
 class RouterConf(Conf):
-    """Calls under way to one destination; a pause before each call; ``fake``: answer at once without calling."""
+    """How calls are forwarded."""
 
-    max_pending_clients: int = Field(default=2, gt=0)
-    min_forward_time: Seconds = 0.0
-    max_forward_time: Seconds = 0.0
-    fake: bool = False
+    max_pending_clients: int = Field(2, gt=0, description="Calls under way to one destination; others wait.")
+    min_forward_time: Seconds = Field(0.0, description="Shortest pause before a call is forwarded.")
+    max_forward_time: Seconds = Field(0.0, description="Longest pause; 0: none.")
+    fake: bool = Field(False, description="Answer at once, with a random latency, without calling anybody.")
 
 
 class ForwarderOptions(AgentOptions):
-    """What router and dispatcher share. Beyond the original: the last three, see the README."""
+    """What router and dispatcher share."""
 
-    server_endpoint: Port = 6473
-    configuration_endpoint: Port = 6474
-    router_conf: Annotated[RouterConf, FromPairs] = RouterConf()
-    fake_num_lambdas: int = Field(default=0, ge=0)
-    fake_num_destinations: int = Field(default=0, ge=0)
-    call_timeout: Annotated[Seconds, Field(gt=0)] = 60.0
-    max_retries: int = Field(default=5, ge=0)
-    retry_backoff: Seconds = 0.02
+    server_endpoint: Port = Field(6473, description="Port for calls.")
+    configuration_endpoint: Port = Field(6474, description="Port for changes of the tables.")
+    router_conf: Annotated[RouterConf, FromPairs] = Field(RouterConf(), description="How calls are forwarded.")
+    fake_num_lambdas: int = Field(0, ge=0, description="Functions in the tables from the start.")
+    fake_num_destinations: int = Field(0, ge=0, description="Destinations of each of them.")
+    call_timeout: SecondsAboveZero = Field(60.0, description="A forwarded call that takes longer is given up.")
+    max_retries: int = Field(5, ge=0, description="Further attempts when a destination cannot be reached.")
+    retry_backoff: Seconds = Field(0.02, description="Pause before the first of them; it doubles each time.")
 
 
 class RouterOptions(ForwarderOptions):
     """An e-router."""
 
-    table_conf: TableConf = RandomTable()
-    optimizer_conf: OptimizerConf = TrivialOptimizer()
+    table_conf: TableConf = Field(RandomTable(), description="How a destination is picked.")
+    optimizer_conf: OptimizerConf = Field(TrivialOptimizer(), description="How weights are learned.")
+
+
+_OUTPUT = Field("", description="Any text: write predictions to the dataset `soe_estimates`.")
 
 
 class RttConf(Conf):
     """Predict the network's part only."""
 
     type: Literal["rtt"] = "rtt"
-    window_size: int = Field(default=50, gt=0)
-    stale_period: Seconds = 10.0
+    window_size: int = Field(50, gt=0, description="Samples kept.")
+    stale_period: Seconds = Field(10.0, description="Age at which samples of the network are forgotten.")
 
 
 class UtilConf(Conf):
-    """Predict network and computer apart. ``output``: write predictions to the dataset soe_estimates."""
+    """Predict network and computer apart."""
 
     type: Literal["util"]
-    rtt_window_size: int = Field(default=50, gt=0)
-    rtt_stale_period: Seconds = 10.0
-    util_load_timeout: Seconds = 10.0
-    util_window_size: int = Field(default=50, gt=0)
-    output: str = ""
+    rtt_window_size: int = Field(50, gt=0, description="Samples kept.")
+    rtt_stale_period: Seconds = Field(10.0, description="Age at which samples of the network are forgotten.")
+    util_load_timeout: Seconds = Field(10.0, description="Age at which a computer's load is forgotten.")
+    util_window_size: int = Field(50, gt=0, description="Samples kept.")
+    output: str = _OUTPUT
 
 
 class DelayConf(Conf):
     """Predict the total."""
 
     type: Literal["delay"]
-    util_load_timeout: Seconds = 10.0
-    util_window_size: int = Field(default=50, gt=0)
-    output: str = ""
+    util_load_timeout: Seconds = Field(10.0, description="Age at which a computer's load is forgotten.")
+    util_window_size: int = Field(50, gt=0, description="Samples kept.")
+    output: str = _OUTPUT
 
 
 class ProbeConf(Conf):
-    """Ask every destination before each call; at most ``max-clients`` questions at a time."""
+    """Ask every destination before each call."""
 
     type: Literal["probe"]
-    max_clients: int = Field(default=10, gt=0)
-    output: str = ""
+    max_clients: int = Field(10, gt=0, description="Questions under way at a time.")
+    output: str = _OUTPUT
 
 
 PtimeConf = Annotated[RttConf | UtilConf | DelayConf | ProbeConf, Field(discriminator="type"), typed("rtt")]
@@ -228,20 +234,26 @@ PtimeConf = Annotated[RttConf | UtilConf | DelayConf | ProbeConf, Field(discrimi
 class DispatcherOptions(ForwarderOptions):
     """An edge dispatcher."""
 
-    ptimeest_conf: PtimeConf = RttConf()
+    ptimeest_conf: PtimeConf = Field(RttConf(), description="How the time of a call is predicted.")
 
 
 class ControllerOptions(Options):
-    """The controller. ``topology-file`` is a path, or the matrix of distances itself as a block of text."""
+    """The controller."""
 
-    server_endpoint: Port = 6475
+    server_endpoint: Port = Field(6475, description="Port for announcements.")
     type: Literal["plain"] = "plain"
-    installer_type: Literal["flat", "hier"] = "flat"
-    topology_file: str = "dist.txt"
-    topology_randomized: bool = False
-    hier_objective: Literal["min-max", "min-avg"] = "min-max"
-    expire_after: Seconds = 3.5
-    push_timeout: Annotated[Seconds, Field(gt=0)] = 2.0
+    installer_type: Literal["flat", "hier"] = Field(
+        "flat", description="Whether each router knows each computer, or its own ones and the home routers of others."
+    )
+    topology_file: str = Field(
+        "dist.txt", description="For `hier`: file with the distances between hosts, or the matrix itself as a block."
+    )
+    topology_randomized: bool = Field(False, description="Shuffle the hosts of that matrix.")
+    hier_objective: Literal["min-max", "min-avg"] = Field(
+        "min-max", description="Whether a home router is near to the farthest router, or to all on average."
+    )
+    expire_after: Seconds = Field(5.0, description="Silence after which an agent counts as gone; 0: never.")
+    push_timeout: SecondsAboveZero = Field(2.0, description="A router that takes longer to obey is forgotten.")
 
     def expiry(self) -> float:
         """Seconds of silence after which an agent counts as gone; 0: never."""

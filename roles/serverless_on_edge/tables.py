@@ -43,6 +43,9 @@ class Optimizer(ABC):
         """The weights that have become due by ``now``."""
         return ()
 
+    def forget(self, key: Key) -> None:  # noqa: B027 - optional
+        """A destination has gone; should it come back, it begins anew."""
+
 
 class Fixed(Optimizer):
     """``none``: weights stay as configured."""
@@ -78,6 +81,10 @@ class Periodic(Optimizer):
         self._samples = {}
         return [Update(key, self._reduce(seconds), ended) for key, seconds in samples.items()]
 
+    def forget(self, key: Key) -> None:
+        """Drops its samples."""
+        self._samples.pop(key, None)
+
 
 class Smoothed(Optimizer):
     """``async``: ``alpha`` times the old weight plus the rest of the sample; the sample alone after five seconds."""
@@ -91,6 +98,10 @@ class Smoothed(Optimizer):
         fresh = now - self._last.get(key, float("-inf")) < FRESH_S
         self._last[key] = now
         return (1 - self._alpha) * seconds + self._alpha * weight if fresh else seconds
+
+    def forget(self, key: Key) -> None:
+        """Its next sample counts as it is."""
+        self._last.pop(key, None)
 
 
 class Latest(Optimizer):
@@ -123,6 +134,7 @@ class RoutingTable:
         """Remove an entry; False if there was none."""
         if self._final.pop(key, None) is None:
             return False
+        self._optimizer.forget(key)
         policy = self._functions[key.function]
         policy.remove(key.destination, now)
         if not policy.weights:
@@ -131,6 +143,8 @@ class RoutingTable:
 
     def flush(self) -> None:
         """Remove everything."""
+        for key in self._final:
+            self._optimizer.forget(key)
         self._functions.clear()
         self._final.clear()
 

@@ -21,8 +21,8 @@ Reply = TypeVar("Reply")
 _COMMON = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 5_000),  # a peer that vanished without a word is noticed within ten seconds
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", 5_000),  # a peer that vanished without a word is noticed within 13 seconds
+    ("grpc.keepalive_timeout_ms", 8_000),
 )
 _CLIENT = (
     *_COMMON,

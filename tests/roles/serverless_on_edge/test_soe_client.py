@@ -73,6 +73,11 @@ def test_an_endpoint_is_a_node_or_an_address_with_or_without_a_port(text: str) -
             Outcome("ok", node="h2", hops=2, exec_s=0.25, load=0.4, response_bytes=3, output="out"),
         ),
         (
+            LambdaResponse(OK, "", "10.0.0.2:10000", 3, queue_us=500, init_us=2000, exec_us=250, hops=2),
+            Outcome("ok", "", "h2", 2, init_s=0.002, queue_s=0.0005, exec_s=0.00025, cold=True, load=0.0,
+                    response_bytes=0),
+        ),
+        (
             LambdaResponse("No destinations found for the entry 'f'"),
             Outcome("rejected", "No destinations found for the entry 'f'", hops=0, load=0.0, response_bytes=0),
         ),
@@ -85,7 +90,7 @@ def test_an_endpoint_is_a_node_or_an_address_with_or_without_a_port(text: str) -
             Outcome("ok", hops=0, exec_s=0.0, load=0.0, response_bytes=0),
         ),
     ],
-)
+)  # fmt: skip
 def test_an_answer_becomes_an_outcome(reply: LambdaResponse, expected: Outcome) -> None:
     world = World()
     got = answering(world, "h1", reply)

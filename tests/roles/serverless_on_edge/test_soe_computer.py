@@ -49,6 +49,21 @@ def test_a_single_task_takes_its_operations_by_the_speed() -> None:
     world.run(story())
 
 
+def test_times_are_told_to_the_microsecond_unless_strictly_as_the_original() -> None:
+    world = World(functions={"f": Function(name="f", service_s=0.000_3)})
+
+    async def story() -> None:
+        computer = await world.start("computer", "h2", conf="cores=1")
+        both = await asyncio.gather(*(computer.run_lambda(LambdaRequest("f")) for _ in range(2)))
+        assert [(each.ptime, each.queue_us, each.init_us, each.exec_us) for each in both] == [
+            (0, 0, 0, 300), (1, 300, 0, 300)]  # fmt: skip
+        strict = await world.start("computer", "h3", strict_original=True)
+        reply = await strict.run_lambda(LambdaRequest("f"))
+        assert (reply.queue_us, reply.init_us, reply.exec_us) == (0, 0, 0)
+
+    world.run(story())
+
+
 def test_loads_and_stream_tell_that_a_core_was_busy_half_of_the_time() -> None:
     world = World(functions={"f": Function(name="f", service_s=0.5)})
 

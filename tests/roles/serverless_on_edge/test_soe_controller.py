@@ -13,6 +13,7 @@ from roles.serverless_on_edge.messages import (
     Action,
     ComputerInfo,
     Container,
+    LambdaRequest,
     RouterInfo,
     TableId,
 )
@@ -97,7 +98,7 @@ def test_a_router_that_is_known_again_loses_what_it_missed_to_lose() -> None:
         controller = await world.start("controller", "h0")
         router = await world.start("router", "h1")
         await controller.announce_computer(C1)
-        await router.env.sleep(5)
+        await router.env.sleep(6)
         configuration = world.services.pop("10.0.0.1:6474")
         await controller.remove_computer(C1)
         world.services["10.0.0.1:6474"] = configuration
@@ -132,12 +133,12 @@ def test_agents_that_fall_silent_expire() -> None:
             await world.start("computer", node)
         await controller.env.sleep(3)
         world.stop("h3")
-        await controller.env.sleep(3)
+        await controller.env.sleep(4)
         assert len(await entries(routers[0])) == 2, "not before its time"
-        await controller.env.sleep(2)
+        await controller.env.sleep(3)
         assert await entries(routers[0]) == ["f 10.0.0.4:10000 F"]
         world.stop("h2")
-        await controller.env.sleep(5)
+        await controller.env.sleep(7)
         assert controller.installer.routers == ["10.0.0.1:6473"]
 
     world.run(story())
@@ -271,5 +272,44 @@ def test_a_router_of_the_original_announces_itself_without_heartbeat_and_receive
         await controller.announce_computer(C1)
         await controller.announce_router(RouterInfo("10.0.0.1:6473", "10.0.0.1:6474"))
         assert len(world.of(CONFIGURE)) == 2
+
+    world.run(story())
+
+
+def test_when_a_home_router_dies_its_computers_get_another_home() -> None:
+    world = World(functions=FUNCTIONS, nodes=3).place(controller="h2", router="h1 h2", computer="h0")
+
+    async def story() -> None:
+        await world.start("controller", "h2", installer_type="hier", topology_file=MATRIX)
+        far = [await world.start("router", node) for node in ("h1", "h2")][1]
+        await world.start("computer", "h0")
+        assert await entries(far) == ["f 10.0.0.1:6473"]
+        assert (await far.run_lambda(LambdaRequest("f"))).hops == 3
+        await far.env.sleep(2)
+        world.stop("h1")
+        assert (await far.run_lambda(LambdaRequest("f"))).retcode.startswith("No destinations found")
+        await far.env.sleep(7)
+        assert await entries(far) == ["f 10.0.0.0:10000 F"]
+        assert (await far.run_lambda(LambdaRequest("f"))).hops == 2
+        world.down.clear()
+        await world.start("router", "h1")
+        assert await entries(far) == ["f 10.0.0.1:6473"]
+
+    world.run(story())
+
+
+def test_an_entry_for_another_router_comes_back_after_a_moment_of_silence() -> None:
+    world = World(functions=FUNCTIONS, nodes=3).place(controller="h2", router="h1 h2", computer="h0")
+
+    async def story() -> None:
+        await world.start("controller", "h2", installer_type="hier", topology_file=MATRIX)
+        far = [await world.start("router", node) for node in ("h1", "h2")][1]
+        await world.start("computer", "h0")
+        data = world.services.pop("10.0.0.1:6473")
+        await far.run_lambda(LambdaRequest("f"))
+        assert await entries(far) == []
+        world.services["10.0.0.1:6473"] = data
+        await far.env.sleep(1.5)
+        assert await entries(far) == ["f 10.0.0.1:6473"]
 
     world.run(story())

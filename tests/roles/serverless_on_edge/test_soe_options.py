@@ -92,7 +92,7 @@ def test_parameters_survive_being_written_as_json(model: type[Options]) -> None:
 
 def test_strict_original_switches_heartbeats_and_expiry_off() -> None:
     assert RouterOptions(strict_original=True).heartbeat() == 0 and RouterOptions().heartbeat() == 1
-    assert ControllerOptions(strict_original=True).expiry() == 0 and ControllerOptions().expiry() == 3.5
+    assert ControllerOptions(strict_original=True).expiry() == 0 and ControllerOptions().expiry() == 5
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,16 @@ def test_a_sample_of_an_entry_that_has_gone_is_ignored() -> None:
     assert [entry.destination for entry in made.entries(5.0)] == ["two"]
 
 
+@pytest.mark.parametrize("optimizer", [Smoothed(0.95), Latest()])
+def test_a_destination_that_comes_back_begins_anew(optimizer: Optimizer) -> None:
+    made = table(optimizer)
+    made.sample(F1, 9.0, 1.0)
+    made.remove(F1, 2.0)
+    made.change(F1, 1.0, True, 3.0)
+    made.sample(F1, 0.1, 3.5)
+    assert weight(made, F1, 3.5) == 0.1, "not smoothed with what it was before"
+
+
 def test_what_was_learned_is_told_once() -> None:
     made = table(Latest())
     made.sample(F1, 0.3, 1.0)
