@@ -6,17 +6,12 @@ and what they bound is a median; where a figure depends on the machine keeping u
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from statistics import median
 
-import psutil
 import pytest
 from in_arena import each_user, passes
-
-from testbed.errors import ShapeNotInForce
 
 from shaping_traffic import (  # isort: skip  # a helper in this folder, as in_arena is
     BACK, LINK, OVERHEAD, THERE, Family, Flow, quantile, shape, shaped, since, transfer, warmed,
@@ -270,42 +265,5 @@ def test_duplication_reordering_and_corruption_have_their_shares(mechanism: str)
                 flow.send(2000, 0.0002)
                 flow.collect(0.2)
                 assert 1765 <= len(flow.arrivals) <= 1865  # a bit of the sender's hardware address harms nobody
-
-    passes(work)
-
-
-def test_the_reason_is_told_when_a_relay_process_dies() -> None:
-    def work() -> None:
-        with shaped("relay", shape(delay="1ms")) as network:
-            network.check()
-            (worker,) = [each for each in psutil.Process().children() if "testbed.shaping.worker" in each.cmdline()]
-            os.kill(worker.pid, signal.SIGKILL)
-            deadline = time.monotonic() + 5
-            while worker.status() != psutil.STATUS_ZOMBIE:
-                assert time.monotonic() < deadline, worker.status()
-            for action in (network.check, network.counters, lambda: network.shape(THERE, shape(delay="2ms"))):
-                with pytest.raises(ShapeNotInForce, match=r"relay process .*exit status: -9"):
-                    action()
-
-    passes(work)
-
-
-def test_what_an_overdriven_relay_could_not_read_is_counted_and_what_it_sent_late_is_told() -> None:
-    def work() -> None:
-        with shaped("relay", shape(delay="1ms"), shape()) as network:
-            before = warmed(network).counters()
-            network.lateness()
-            (worker,) = [each for each in psutil.Process().children() if "testbed.shaping.worker" in each.cmdline()]
-            with Flow(network, "h1", "h2") as flow:
-                worker.suspend()
-                flow.send(30_000)  # far more than the socket holds
-                flow.collect(0.2)
-                worker.resume()
-                flow.collect(0.5)
-                counted, late = since(before, network, THERE), network.lateness()
-                assert counted.dropped_relay > 10_000
-                assert counted.packets + counted.dropped_relay >= 30_000
-                assert late is not None
-                assert late.max_s >= late.p99_s >= late.p50_s > 0.1
 
     passes(work)
