@@ -45,7 +45,8 @@ def _part(graph: Graph[str], names: list[str]) -> dict[str, Spot]:
         return _with_leaves(graph, names, _line(graph, inner, names))
     if is_tree or len(core) < 3 or len(core) > MAX_STRESS:
         return radial(graph, names)
-    return _with_leaves(graph, names, _stress(inner, core))
+    spots = _with_leaves(graph, names, _stress(inner, core))
+    return _apart(spots) if len(spots) <= 2 * MAX_STRESS else spots
 
 
 def _line(graph: Graph[str], inner: Graph[str], names: list[str]) -> dict[str, Spot]:
@@ -87,8 +88,21 @@ def _with_leaves(graph: Graph[str], names: list[str], spots: dict[str, Spot]) ->
         x, y = spots[name]
         near = [math.atan2(spots[other][1] - y, spots[other][0] - x) for other in graph[name] if other in spots]
         for leaf, angle in zip(leaves, _fan(near, len(leaves)), strict=True):
-            placed[leaf] = (x + 0.8 * math.cos(angle), y + 0.8 * math.sin(angle))
+            placed[leaf] = (x + math.cos(angle), y + math.sin(angle))
     return placed
+
+
+def _apart(spots: Mapping[str, Spot]) -> dict[str, Spot]:
+    """The same spots, but nodes that would cover each other pushed apart."""
+    names, near = list(spots), 0.38
+    places = numpy.array([spots[name] for name in names])
+    for _ in range(30):
+        between = places[:, None] - places[None, :]
+        far = numpy.linalg.norm(between, axis=2)
+        numpy.fill_diagonal(far, near)
+        push = numpy.clip(near - far, 0, None) / numpy.maximum(far, 1e-3) / 4
+        places = places + (between * push[:, :, None]).sum(axis=1)
+    return {name: (float(x), float(y)) for name, (x, y) in zip(names, places, strict=True)}
 
 
 def _fan(taken: Iterable[float], count: int) -> Iterator[float]:
