@@ -4,7 +4,8 @@
 
 All speak to the same raw asyncio server, one after the other in one run, each in a process of its own. "Recording on"
 is what clients do in an experiment: the schedule is read from its file, and every invocation becomes a row on disk.
-Compare ratios: absolute figures are this machine's, at this moment.
+Compare ratios: absolute figures are this machine's, at this moment. Where others use the machine too, the firing error
+is theirs; `chrt -f 10` before the command (as root) keeps them away, at their cost.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def test_a_slow_answer_times_out_and_is_not_taken_for_the_next_ones() -> None:
 
 
 def test_who_gives_up_waiting_in_line_leaves_no_gap() -> None:
-    script = Script([OK] * 3, pause=0.2)
+    script = Script([OK] * 3, pause=1.0)
 
     async def body(client: HttpClient, at: str) -> list[object]:
         first = asyncio.create_task(client.request("POST", at, "/", timeout=20.0))

