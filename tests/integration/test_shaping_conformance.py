@@ -1,7 +1,7 @@
 """One suite for all mechanisms: a link does what was asked for, whoever shapes it.
 
 A packet that comes too early is always wrong. One that comes late may be this machine's doing, so upper bounds are wide
-and what they bound is a median; where a figure depends on the machine keeping up, the best of three attempts counts.
+and what they bound is a median; where a figure depends on the machine keeping up, the best of five attempts counts.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ FRAME = 1514
 THEIR_OWN = 5  # packets that two hosts may exchange about neighbours and groups while a test counts its own
 
 
-def best_of_three(attempt: Callable[[], str]) -> None:
-    """Repeat until the attempt has nothing to say against its result, at most three times."""
+def best_of_five(attempt: Callable[[], str]) -> None:
+    """Repeat until the attempt has nothing to say against its result, at most five times."""
     said = [attempt()]
-    while said[-1] and len(said) < 3:
+    while said[-1] and len(said) < 5:
         said.append(attempt())
     assert not said[-1], said
 
@@ -106,13 +106,14 @@ def test_a_rate_is_exact_for_full_frames(mechanism: str, megabits: int, frames: 
                 with Flow(network, "h1", "h2", FRAME, family) as flow:
                     flow.send(frames)  # far faster than the link takes them, so that its queue is never empty
                     flow.collect(5.0, until=frames)
-                    assert flow.numbers == list(range(frames))
+                    if flow.numbers != list(range(frames)):
+                        return f"{len(flow.numbers)} of {frames} came"
                     steady = flow.arrivals[frames // 10 :]  # a token bucket starts with a gift
                     span = steady[-1].received - steady[0].received
                     found = (len(steady) - 1) * FRAME * 8 / span / 1e6
                     return "" if abs(found / megabits - 1) <= 0.03 else f"{found:.3f} of {megabits} Mbit/s"
 
-            best_of_three(attempt)
+            best_of_five(attempt)
 
     passes(work)
 
@@ -133,7 +134,7 @@ def test_a_rate_holds_for_segmentation_offload_traffic(mechanism: str, family: F
                 assert found <= 100 * 1.03
                 return "" if found >= 75 else f"{found:.1f} of 100 Mbit/s"
 
-            best_of_three(attempt)
+            best_of_five(attempt)
 
     passes(work)
 
