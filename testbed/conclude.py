@@ -16,6 +16,7 @@ from testbed.fidelity import evidence
 from testbed.fidelity.evidence import Evidence
 from testbed.fidelity.verdict import judge
 from testbed.fidelity.watch import MachineSample
+from testbed.plan import plans
 from testbed.published import compare
 from testbed.shaping.base import Counters
 from testbed.store import Reason, Run, Verdict
@@ -46,7 +47,9 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     """
     record, client = run.record, experiment.system.duties["client"]
     folders = [run.folder / "hosts" / node / client for node in experiment.clients]
-    merged = invocations.collect(each for each in folders if (each / "schedule.csv").exists())
+    if not all((each / "schedule.csv").exists() for each in folders):
+        _schedules(run, experiment)
+    merged = invocations.collect(folders)
     verdict = _judge(run, experiment, traces, merged, complete)
     record.verdict = asdict(verdict)
     _invocations(run, experiment, merged, verdict)
@@ -58,6 +61,16 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     if experiment.file.published and not experiment.file.sweep:
         record.published = compare(experiment.file.published, [({}, record.summary)])
     (run.folder / "topology.svg").write_text(svg(experiment.topology, _loads(experiment, traces)), encoding="utf-8")
+
+
+def _schedules(run: Run, experiment: Experiment) -> None:
+    """Put down what the clients would have been given, for a run that ended before they were: each row counts."""
+    client = experiment.system.duties["client"]
+    for node, texts in plans(experiment).items():
+        folder = run.folder / "hosts" / node / client
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "schedule.csv").exists():
+            (folder / "schedule.csv").write_text(texts["schedule.csv"], encoding="utf-8")
 
 
 def _invocations(run: Run, experiment: Experiment, merged: invocations.Invocations, verdict: Verdict) -> None:

@@ -24,25 +24,25 @@ def specs(experiment: Experiment) -> list[AgentSpec]:
     nodes = agents_nodes(experiment)
     addresses = {node: topology.address(node) for node in nodes}
     places: dict[str, tuple[str, ...]] = {role: experiment.nodes_of(role) for _, role in experiment.placement}
-    plans = _plans(experiment)
+    given = plans(experiment)
     found = []
     for node, role in experiment.placement:
         hops = {other: len(topology.path(node, other)) for other in nodes}
         site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops)
-        texts = plans.get(node, {}) if role == experiment.system.duties["client"] else {}
+        texts = given.get(node, {}) if role == experiment.system.duties["client"] else {}
         found.append(
             AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=texts)
         )
     return found
 
 
-def _plans(experiment: Experiment) -> Mapping[str, Mapping[str, str]]:
+def plans(experiment: Experiment) -> Mapping[str, Mapping[str, str]]:
     """For each client the files that tell it what to fire."""
-    plans = schedule(
+    made = schedule(
         experiment.workload, experiment.clients, tuple(experiment.functions), experiment.seed, experiment.folder
     )
     texts = {}
-    for client, plan in plans.items():
+    for client, plan in made.items():
         with tempfile.TemporaryDirectory() as folder:
             files.write(plan, Path(folder))
             texts[client] = {each.name: each.read_text(encoding="utf-8") for each in Path(folder).iterdir()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
@@ -99,21 +101,27 @@ def _outline(experiment: Experiment) -> dict[str, Any]:
 def _inside(run: Run, experiment: Experiment, substrate: Substrate, view: View) -> int:
     """The run itself, where networks can be opened; its status says whether it came to its end."""
     live = _Live(run, experiment, substrate, view)
-    state: State = "done"
-    error = ""
-    try:
-        live.go()
-    except KeyboardInterrupt:
-        state, error = "interrupted", "by Ctrl-C; what was collected until then is here"
-    except TestbedError as failure:
-        state, error = "failed", str(failure)
+    state, error = _outcome(live.go)
     view.phase("collecting and judging")
-    try:
-        conclude(run, experiment, live.traces, state == "done")
-    except TestbedError as failure:
-        state, error = "failed", error or str(failure)
+    concluded, trouble = _outcome(lambda: conclude(run, experiment, live.traces, state == "done"))
+    if concluded != "done" and state == "done":
+        state, error = concluded, trouble
     run.finish(state, error)
     return 0 if state == "done" else 1
+
+
+def _outcome(part: Callable[[], None]) -> tuple[State, str]:
+    """How ``part`` ended, and why; a mistake of the program is told with its traceback and ends the run, too."""
+    try:
+        part()
+    except KeyboardInterrupt:
+        return "interrupted", "by Ctrl-C; what was collected until then is here"
+    except TestbedError as failure:
+        return "failed", str(failure)
+    except Exception as mistake:  # noqa: BLE001 - the folder has to say how the run ended, whatever happened
+        traceback.print_exc()
+        return "failed", f"by a mistake in the program, please report it: {type(mistake).__name__}: {mistake}"
+    return "done", ""
 
 
 class _Live:

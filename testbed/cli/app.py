@@ -135,7 +135,7 @@ def exec_(
     """Run a command on a host of a network that is up: testbed exec h1 -- ping -c 3 h2."""
     from testbed.cli.network import on_host
 
-    return on_host(network, host, argv)
+    return on_host(network, host, argv[1:] if argv[0] == "--" else argv)
 
 
 @app.command()

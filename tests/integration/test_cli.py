@@ -1,0 +1,82 @@
+"""The commands beside run, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import HELLO, cli, write
+
+
+def test_doctor_names_each_feature_its_fallback_and_its_remedy(tmp_path: Path) -> None:
+    found = json.loads(cli("doctor", "--json", cwd=tmp_path).stdout)
+    assert {"netns", "netem", "relay", "sshd"} <= {feature["name"] for feature in found}
+    for feature in found:
+        assert feature["detail"]
+        assert feature["available"] or feature["remedy"], feature
+    assert "netem" in cli("doctor", cwd=tmp_path).stderr
+
+
+def test_check_accepts_what_comes_along_from_any_folder(tmp_path: Path) -> None:
+    done = cli("check", "experiments/quickstart.yaml", "topologies/two-hosts.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_tells_all_problems_and_exits_with_2(tmp_path: Path) -> None:
+    path = write(tmp_path, HELLO.replace("2ms", "2").replace("h2", "h7"))
+    done = cli("check", path.name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "experiment.yaml:6" in done.stderr
+    assert "h7" in done.stderr
+    problems = json.loads(cli("check", path.name, "--json", cwd=tmp_path).stdout)["experiment.yaml"]
+    assert {problem["line"] for problem in problems} >= {4, 6}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("run", "nothing.yaml"), 2, "nothing.yaml"),
+        (("run", "experiments/quickstart.yaml", "--substrate", "netn"), 2, "Did you mean 'netns'?"),
+        (("run", "experiments/quickstart.yaml", "--set", "workload.duraton=3s"), 2, "Try duration"),
+        (("run", "experiments/quickstart.yaml", "--set", "nonsense"), 2, "path=value"),
+        (("show", "nothing"), 2, "No run 'nothing'"),
+        (("figure", "nothing"), 2, "No run 'nothing'"),
+        (("down", "nothing"), 2, "nothing"),
+        (("exec", "-n", "nothing", "h1", "--", "true"), 2, "nothing"),
+        (("rnu",), 2, "rnu"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_says_why(
+    tmp_path: Path, words: tuple[str, ...], status: int, said: str
+) -> None:
+    done = cli(*words, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_graph_draws_a_topology_and_an_experiment(tmp_path: Path) -> None:
+    for number, source in enumerate(("topologies/edge-line.yaml", "experiments/quickstart.yaml")):
+        done = cli("graph", source, "-o", f"{number}.svg", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"{number}.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.feature("netns")
+@pytest.mark.feature("ping")
+def test_a_network_stays_up_until_it_is_taken_down(tmp_path: Path) -> None:
+    name = f"cli-{tmp_path.name}"
+    up = cli("up", "topologies/edge-line.yaml", "--name", name, cwd=tmp_path)
+    assert (up.returncode, up.stdout.strip()) == (0, name), up.stderr
+    try:
+        for target in ("h2", "r1"):
+            ping = cli("exec", "-n", name, "h1", "--", "ping", "-c", "1", "-W", "5", target, cwd=tmp_path)
+            assert ping.returncode == 0, ping.stdout + ping.stderr
+        assert cli("exec", "-n", name, "h1", "--", "sh", "-c", "exit 7", cwd=tmp_path).returncode == 7
+        wrong = cli("exec", "-n", name, "h3", "--", "true", cwd=tmp_path)
+        assert (wrong.returncode, "There is no host called 'h3'" in wrong.stderr) == (2, True)
+        again = cli("up", "topologies/edge-line.yaml", "--name", name, cwd=tmp_path)
+        assert (again.returncode, "is up already" in again.stderr) == (2, True)
+    finally:
+        assert cli("down", name, cwd=tmp_path).returncode == 0
+    assert cli("exec", "-n", name, "h1", "--", "true", cwd=tmp_path).returncode == 2
