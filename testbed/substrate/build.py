@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,8 +14,9 @@ from testbed.errors import MachineLacks
 from testbed.shaping.base import Port, Wire
 from testbed.substrate import netlink
 from testbed.substrate.layout import FABRIC, Layout, Spot
+from testbed.substrate.neighbours import neighbours
 from testbed.substrate.netlink import KernelRefused, Netlink, Request, VethEnd
-from testbed.topology.model import End, Node, Topology
+from testbed.topology.model import End, Interface, Node, Topology
 
 _GROUP = 0x7E57  # the link group of all that is in the fabric, deleted in one go
 _HOST_SETTINGS = {
@@ -24,6 +25,9 @@ _HOST_SETTINGS = {
 }
 _ROUTER_SETTINGS = {**_HOST_SETTINGS, "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
 _FABRIC_SETTINGS = {"ipv6/conf/default/disable_ipv6": "1"}
+
+
+Known = Sequence[tuple[Interface, Interface]]
 
 
 class Spaces:
@@ -92,8 +96,8 @@ def _pairs(here: str, layout: Layout, spaces: Spaces) -> Iterator[Request]:
             yield netlink.raise_link(pair.far.index, pair.subject, layout.masters.get(pair.far))
 
 
-def _stack(node: Node, topology: Topology, layout: Layout) -> Iterator[Request]:
-    """What is set up inside a host or router: loopback, interfaces, addresses, then routes over them."""
+def _stack(node: Node, topology: Topology, layout: Layout, known: Known) -> Iterator[Request]:
+    """What is set up inside a host or router: loopback, interfaces, addresses, then routes and neighbours."""
     yield netlink.raise_link(1, f"the loopback interface of {node.name}")
     indices = {}
     for link, end in topology.interfaces[node.name]:
@@ -105,6 +109,11 @@ def _stack(node: Node, topology: Topology, layout: Layout) -> Iterator[Request]:
     for each in node.routes:
         subject = f"route of {node.name} to {each.destination} through {each.gateway}"
         yield netlink.route(indices[each.interface], each.destination, each.gateway, subject)
+    for own, other in known:
+        for address in (other.ipv4, other.ipv6):
+            if address is not None:
+                subject = f"neighbour {other.node} of {node.name}"
+                yield netlink.neighbour(indices[own.name], str(address.ip), other.mac, subject)
 
 
 def build(topology: Topology, layout: Layout, spaces: Spaces) -> None:
@@ -113,9 +122,10 @@ def build(topology: Topology, layout: Layout, spaces: Spaces) -> None:
         with Netlink(spaces.net[here]) as maker:
             bridges = _bridges(layout) if here == FABRIC else ()
             maker.do([*bridges, *_pairs(here, layout, spaces)])
+    known = neighbours(topology)
     for node in topology.of_kind("host", "router"):
         with Netlink(spaces.net[node.name]) as inside:
-            inside.do(list(_stack(node, topology, layout)))
+            inside.do(list(_stack(node, topology, layout, known.get(node.name, ()))))
 
 
 def delete(spaces: Spaces) -> None:
