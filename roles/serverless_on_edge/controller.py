@@ -163,7 +163,8 @@ class Controller(Role):
         while pushes:
             by_router: dict[str, list[EdgeRouterConf]] = {}
             for router, change in pushes:
-                by_router.setdefault(router, []).append(change)
+                if router in self._configuration:  # not if it was lost together with the one that caused the change
+                    by_router.setdefault(router, []).append(change)
             reached = await asyncio.gather(*(self._send(router, changes) for router, changes in by_router.items()))
             lost = [router for router, ok in zip(by_router, reached, strict=True) if not ok]
             pushes = [push for router in lost for push in self._forget(router, "forgotten")]

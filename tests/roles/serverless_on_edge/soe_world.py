@@ -48,14 +48,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class World:
-    """All agents of a test. ``latency`` is one-way, in seconds; nodes in ``down`` neither answer nor are heard."""
+    """All agents of a test. ``latency`` is one-way, in seconds; what ran on a node that was stopped is gone."""
 
     def __init__(self, nodes: int = 8, functions: Mapping[str, Function] | None = None, latency: float = 0.001) -> None:
         self.addresses = {f"h{i}": f"10.0.0.{i}" for i in range(nodes)}
         self.functions, self.latency = dict(functions or {}), latency
         self.places: dict[str, tuple[str, ...]] = {}
         self.services: dict[str, Service] = {}
-        self.down: set[str] = set()
+        self.lives: dict[str, int] = defaultdict(int)
+        self.graves: list[asyncio.Future[None]] = []
         self.calls: list[tuple[str, str, str, Any]] = []
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.code: dict[str, Callable[[str], Coroutine[Any, Any, FunctionResult]]] = {}
@@ -86,7 +87,7 @@ class World:
         """A node dies: its servers and everything that runs on it are gone."""
         own = self.addresses[node] + ":"
         self.services = {at: each for at, each in self.services.items() if not at.startswith(own)}
-        self.down.add(node)
+        self.lives[node] += 1
 
     def of(self, method: Method[Any, Any], by: str = "") -> list[Any]:
         """The messages of all calls of a method so far, or of those by one node."""
@@ -116,6 +117,7 @@ class WorldEnvironment:
 
     def __init__(self, world: World, node: str, role: str) -> None:
         self.world, self.node, self._role = world, node, role
+        self._life = world.lives[node]
         self._streams: dict[str, random.Random] = {}
 
     def now(self) -> float:
@@ -123,8 +125,12 @@ class WorldEnvironment:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
-        if self.node in self.world.down:
-            await asyncio.get_running_loop().create_future()  # the dead do not wake up
+        await self._alive()
+
+    async def _alive(self) -> None:
+        if self.world.lives[self.node] != self._life:
+            self.world.graves.append(asyncio.get_running_loop().create_future())
+            await self.world.graves[-1]  # the dead do not wake up
 
     def rng(self, name: str) -> random.Random:
         if name not in self._streams:
@@ -138,6 +144,7 @@ class WorldEnvironment:
         self.world.services[address] = service
 
     async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float = 10) -> Reply:
+        await self._alive()
         self.world.calls.append((self.node, address, method.name, message))
         try:
             return await asyncio.wait_for(self._call(address, method, message), timeout)
@@ -149,13 +156,13 @@ class WorldEnvironment:
         await asyncio.sleep(world.latency)
         service = world.services.get(address, {})
         handler: Any = {m.name: h for m, h in service.items()}.get(method.name)
-        if handler is None or self.node in world.down:
+        if handler is None:
             raise CallFailed("unreachable", f"nobody answers at {address}")
         received = world.codec.decode(method.request, world.codec.encode(message))
         work = asyncio.ensure_future(handler(received))
         while not work.done():
             await asyncio.wait({work}, timeout=0.5)
-            if address not in world.services:
+            if world.services.get(address) is not service:
                 raise CallFailed("unreachable", f"{address} went away")
         reply: Reply = world.codec.decode(method.reply, world.codec.encode(work.result()))
         await asyncio.sleep(world.latency)

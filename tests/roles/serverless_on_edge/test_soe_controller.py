@@ -117,7 +117,6 @@ def test_a_router_that_starts_anew_receives_all_although_it_is_known() -> None:
         await world.start("router", "h1")
         await controller.announce_computer(C1)
         world.stop("h1")
-        world.down.clear()
         assert await entries(await world.start("router", "h1")) == ["f 10.0.0.2:10000 F"]
 
     world.run(story())
@@ -199,7 +198,6 @@ def test_after_its_restart_a_controller_learns_of_everyone_and_weights_survive()
         await world.start("computer", "h2")
         world.stop("h0")
         await router.env.sleep(10)
-        world.down.clear()
         controller = await world.start("controller", "h0")
         await router.env.sleep(1.5)
         assert (len(controller.installer.routers), len(controller.installer.computers)) == (1, 1)
@@ -291,7 +289,6 @@ def test_when_a_home_router_dies_its_computers_get_another_home() -> None:
         await far.env.sleep(7)
         assert await entries(far) == ["f 10.0.0.0:10000 F"]
         assert (await far.run_lambda(LambdaRequest("f"))).hops == 2
-        world.down.clear()
         await world.start("router", "h1")
         assert await entries(far) == ["f 10.0.0.1:6473"]
 
