@@ -88,6 +88,7 @@ def calibrate(network: Network, python: str = sys.executable) -> list[dict[str, 
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
     with Prober(network, nodes, python) as prober:
         found = measure(prober, chosen)
+    network.check()  # a mechanism that has ended says why itself
     _refuse_gross_failures(found)
     return [each.row() for each in found]
 
