@@ -1,7 +1,7 @@
 """An emulated machine as a Fabric connection: the library's own verbs, without SSH in between.
 
-Commands go through Fabric's and Invoke's machinery (two threads and a polling loop for each), so they cost some ten
-milliseconds more than ``NetnsHost.run``; files are copied by Fabric's own transfer code over ``LocalFiles``.
+Commands go through Fabric's and Invoke's machinery (threads and a polling loop for each), so they cost two to three
+times as much as ``NetnsHost.run``; files are copied by Fabric's own transfer code over ``LocalFiles``.
 """
 
 from __future__ import annotations
