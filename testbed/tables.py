@@ -39,6 +39,8 @@ class Table:
 
 def cell(value: object) -> object:
     """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros."""
+    if value is None or type(value) is str:  # most cells of a row, at the cost of one comparison
+        return value
     if isinstance(value, bool):
         return int(value)
     return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value

@@ -86,7 +86,7 @@ class _Driver:
         self._env.spawn(self._counted(work))
 
     async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
-        await work
+        await work  # an error in it ends the agent: nobody waits for the end then
         self._ended_one()
 
     def _ended_one(self) -> None:

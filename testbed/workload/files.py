@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ SCHEDULE = Table(
         Column("payload", "integer", "", "Number of the payload in workload.json; empty if drawn during the run."),
     ),
 )
+
+
+_READ = ("invocation_id", "t_scheduled", "client", "function", "payload", "session", "phase", "user")
 
 
 def _cells(invocation: Invocation, payload: int | None = None) -> list[object]:
@@ -97,8 +101,8 @@ class _Stored:
 
     def __iter__(self) -> Iterator[Invocation]:
         with self.path.open(newline="", encoding="utf-8") as file:
-            for row in islice(csv.DictReader(file), self.count):
-                yield Invocation(
-                    int(row["invocation_id"]), float(row["t_scheduled"]), row["client"], row["function"],
-                    self.payloads[int(row["payload"])], row["session"], row["phase"], row["user"],  # type: ignore[arg-type]
-                )
+            rows = csv.reader(file)
+            pick = itemgetter(*map(next(rows, SCHEDULE.header).index, _READ))  # thrice as quick as a DictReader
+            for identifier, t, client, function, payload, session, phase, user in map(pick, islice(rows, self.count)):
+                yield Invocation(int(identifier), float(t), client, function, self.payloads[int(payload)], session,
+                                 phase, user)
