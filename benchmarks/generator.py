@@ -173,16 +173,15 @@ def ask(*words: str) -> dict[str, float]:
     return result
 
 
-def fired(loop: str, address: str, rate: int, seconds: float, model: str) -> dict[str, float]:
-    """Fire ``rate`` a second and read what was recorded."""
+def fired(loop: str, address: str, seconds: float, **arrivals: object) -> dict[str, float]:
+    """Fire by one arrival model and read what was recorded."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        spec = Workload.model_validate({"duration": f"{seconds}s", "traffic": [
-            {"arrivals": {"model": model, "rate": f"{rate}/s"}}]})
+        spec = Workload.model_validate({"duration": f"{seconds}s", "traffic": [{"arrivals": arrivals}]})
         files.write(schedule(spec, ["c"], ["f"], 1)["c"], folder)
         used = ask("fire", loop, address, str(folder))["cpu_s"]
         rows = collect([folder]).rows
-    late = sorted(row["send_delay_s"] for row in rows if row.get("send_delay_s") is not None)
+    late = sorted(row["t_sent"] - row["t_scheduled"] for row in rows if row.get("t_sent") is not None)
     return {"scheduled": len(rows), "issued": len(late), "requests": sum(row["status"] == "ok" for row in rows),
             "p50": late[len(late) // 2], "p99": late[int(len(late) * 0.99)], "max": late[-1], "cpu_s": used}
 
@@ -204,7 +203,7 @@ def precision(address: str, seconds: float) -> None:
     print("  rate/s  loop   issued/scheduled  send error p50 ms   p99 ms   max ms   CPU share")
     for rate in (100, 500, 1000):
         for loop in LOOPS:
-            got = fired(loop, address, rate, seconds, "poisson")
+            got = fired(loop, address, seconds, model="poisson", rate=f"{rate}/s")
             print(f"  {rate:6}  {loop:5}  {got['issued']:7.0f} /{got['scheduled']:7.0f}  {got['p50'] * 1e3:17.3f}"
                   f"  {got['p99'] * 1e3:7.3f}  {got['max'] * 1e3:7.3f}  {got['cpu_s'] / seconds:9.1%}")
 
@@ -217,8 +216,10 @@ def speed(got: dict[str, float]) -> float:
 def cost(address: str, seconds: float) -> None:
     """Print requests per CPU second of all contenders: each one's best of three rounds, the least disturbed one."""
     contenders: dict[str, Callable[[], dict[str, float]]] = {
-        "our client, open loop at 4,000/s, recording on":
-            lambda: fired("ours", address, 4000, seconds, "deterministic"),
+        f"our client, {CONNECTIONS} closed loops, recording on":
+            lambda: fired("ours", address, seconds, model="closed", users=CONNECTIONS, think="0s"),
+        "our client, open loop at 1,000/s, recording on":
+            lambda: fired("ours", address, seconds, model="poisson", rate="1000/s"),
         f"our HTTP client alone, {CONNECTIONS} closed loops": lambda: ask("ours", address, str(seconds)),
         f"aiohttp alone, {CONNECTIONS} closed loops": lambda: ask("aiohttp", address, str(seconds)),
     }

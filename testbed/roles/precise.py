@@ -29,7 +29,8 @@ class PreciseSelector(selectors.EpollSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until something is ready or ``timeout`` seconds are over."""
         if timeout is not None and timeout > 0 and self._can_wait:
-            select.select((self.fileno(),), (), (), timeout)
+            if not select.select((self.fileno(),), (), (), timeout)[0]:
+                return []
             timeout = 0
         return super().select(timeout)
 

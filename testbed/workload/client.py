@@ -40,6 +40,7 @@ class _Driver:
     def __init__(self, role: Client, env: Environment, plan: Plan, folder: Path, t0: float) -> None:
         self._role, self._env, self._plan, self._folder, self._t0 = role, env, plan, folder, t0
         self._timeout, self._cap, self._ends_s = plan.workload.timeout, plan.workload.in_flight, plan.workload.ends_s
+        self._additions = files.Additions(folder)
         self._records = Recorder(folder, Progress(plan.count))
         self._left: Iterator[Invocation] = iter(plan.invocations)
         self._queues: dict[str, deque[Invocation]] = {}
@@ -79,6 +80,7 @@ class _Driver:
             self._records.unsent(queue, why)
         self._records.unsent(self._left, f"{why} before this was due")
         self._records.flush()
+        self._additions.close()
         self._tell()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -152,11 +154,13 @@ class _Driver:
         drawer = Drawer(traffic, thinking.source, thinking.functions, user)
         identifier, t = thinking.first_id + number, traffic.start + loop.draw(rng)
         end = min(traffic.stop or self._ends_s, self._ends_s)
-        while t < end and not self._over:
+        while t < end:
             await self._env.sleep(max(0.0, t - self._now()))
+            if self._over:
+                return
             invocation = Invocation(identifier, round(t, 9), self._plan.client, drawer.function(), drawer.payload(),
                                     drawer.session(), self._plan.workload.phase(t), user)
-            files.append(invocation, self._folder)  # before it is sent: a crash leaves no outcome without its schedule
+            self._additions.add(invocation)  # before it is sent: a crash leaves no outcome without its schedule
             self._records.progress.scheduled += 1
             await self._carry(invocation)
             identifier += thinking.stride

@@ -6,6 +6,7 @@ Payloads stand in ``workload.json`` once each; a row of the schedule names its p
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,24 @@ def _dumped(thinking: Thinking) -> dict[str, Any]:
     }
 
 
-def append(invocation: Invocation, folder: Path) -> None:
-    """Add to the schedule what a user decided during the run; it is in the file when this returns."""
-    with (folder / "schedule.csv").open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(_cells(invocation))
+class Additions:
+    """Adds to a schedule what users decide during the run; each row is in the file when ``add`` returns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "schedule.csv").open("ab", buffering=0)
+        self._line = io.StringIO()
+        self._writer = csv.writer(self._line, lineterminator="\n")
+
+    def add(self, invocation: Invocation) -> None:
+        """Append one row."""
+        self._writer.writerow(_cells(invocation))
+        self._file.write(self._line.getvalue().encode())
+        self._line.seek(0)
+        self._line.truncate()
+
+    def close(self) -> None:
+        """End the file; the rows are in it already."""
+        self._file.close()
 
 
 def read(folder: Path) -> Plan:
