@@ -38,9 +38,13 @@ class Table:
 
 
 def cell(value: object) -> object:
-    """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros."""
+    """``value`` as it stands in a CSV: truths as 0 and 1, numbers to the nanosecond without trailing zeros.
+
+    A carriage return becomes a space, since the csv module of some Python versions leaves it unquoted and then takes
+    it for the end of a row on reading.
+    """
     if value is None or type(value) is str:  # most cells of a row, at the cost of one comparison
-        return value
+        return value.replace("\r", " ") if value and "\r" in value else value
     if isinstance(value, bool):
         return int(value)
     return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value

@@ -17,6 +17,7 @@ from testbed.collect.invocations import Planned, collect, merge
 from testbed.collect.schema import INVOCATIONS
 from testbed.errors import TestbedError
 from testbed.store import Run, RunRecord
+from testbed.tables import cell
 
 SCHEDULE = ("invocation_id", "phase", "session", "client", "function", "t_scheduled", "request_bytes", "user",
             "payload")
@@ -151,7 +152,8 @@ def test_refuses_a_run_column_that_is_none(tmp_path: Path) -> None:
         collect([]).stamped({"weather": "fair"})
 
 
-errors = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12)
+# As tables are written: cell() takes carriage returns out, which the csv module cannot carry.
+errors = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: str(cell(text)))
 
 
 @settings(max_examples=150, deadline=None)

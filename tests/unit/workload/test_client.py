@@ -131,14 +131,15 @@ def test_an_error_of_one_invocation_is_its_row_and_spoils_no_other(
 
 
 def test_all_that_a_system_tells_reaches_the_row(tmp_path: Path) -> None:
-    told = Outcome("rejected", "full, \"quite\"\nfull", "w7", 3, 0.5, 0.25, 0.125, True, 0.75, 42, 2, "output")
+    told = Outcome("rejected", "full,\r \"quite\"\nfull", "w7", 3, 0.5, 0.25, 0.125, True, 0.75, 42, 2, "output")
 
     async def invoke(env: Environment, invocation: Invocation) -> Outcome:
         return told
 
     fired(tmp_path, invoke, EVERY_100_MS)
     row = rows(tmp_path)[0]
-    for name in ("status", "error", "node", "hops", "init_s", "queue_s", "exec_s", "cold", "load", "response_bytes",
+    assert row["error"] == "full,  \"quite\"\nfull"
+    for name in ("status", "node", "hops", "init_s", "queue_s", "exec_s", "cold", "load", "response_bytes",
                  "retries"):
         assert row[name] == getattr(told, name)
     assert (row["client"], row["function"], row["request_bytes"], row["phase"]) == ("c", "f", 100, "measure")
