@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,12 +64,13 @@ def _background(substrate: Substrate, topology: Topology, name: str, pipe: int) 
 
 
 def _hold(substrate: Substrate, topology: Topology, pipe: int) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())  # not blocked: programs on hosts would inherit that
     try:
         with substrate.open(topology, RUNTIME / "hosts", 0, {}):
             os.write(pipe, b"{}\n")
             os.close(pipe)
-            signal.sigwait([signal.SIGTERM])
+            ending.wait()
     except TestbedError as error:
         _tell(pipe, error)
         return error.exit_status

@@ -42,6 +42,7 @@ TERM_S = 3.0  # from SIGTERM to SIGKILL
 GONE_S = 5.0  # for the kernel to end a killed process
 
 Result = TypeVar("Result")
+Thing = TypeVar("Thing")
 
 
 class Hosts(Protocol):
@@ -167,7 +168,11 @@ class Fleet:
 
     def _each(self, ask: Callable[[Agent], Result], agents: Sequence[Agent]) -> list[Result]:
         """Ask many agents side by side where an answer takes a network round trip, one by one where it does not."""
-        return list((self._pool.map if _far(agents) else map)(ask, agents))
+        if not _far(agents):
+            return [ask(agent) for agent in agents]
+        groups = _by_node(range(len(agents)), lambda index: agents[index].spec.node)
+        told = self._pool.map(lambda group: [(index, ask(agents[index])) for index in group], groups)
+        return [result for _, result in sorted((each for part in told for each in part), key=lambda each: each[0])]
 
     def _due(self, question: str) -> bool:
         """Whether the agents may be asked this again."""
@@ -176,6 +181,14 @@ class Fleet:
             return False
         self._asked[question] = now
         return True
+
+
+def _by_node(things: Iterable[Thing], node: Callable[[Thing], str]) -> list[list[Thing]]:
+    """Things of one node together: they share its connection, whose file transfer serves one thread at a time."""
+    groups: dict[str, list[Thing]] = {}
+    for thing in things:
+        groups.setdefault(node(thing), []).append(thing)
+    return list(groups.values())
 
 
 def _far(agents: Iterable[Agent]) -> bool:
@@ -235,6 +248,11 @@ def _folders(folder: Path, names: Iterable[str]) -> list[PurePosixPath]:
     return [PurePosixPath(folder.parent), *sorted(inner, key=lambda each: len(each.parts))]
 
 
+def _start_each(deployer: Deployer, fleet: Fleet, specs: Sequence[AgentSpec]) -> None:
+    for spec in specs:
+        fleet.add(deployer.start(spec))
+
+
 @contextmanager
 def deploy(
     hosts: Hosts,
@@ -257,7 +275,7 @@ def deploy(
         fleet = Fleet(undo.enter_context(ThreadPoolExecutor(SIDE_BY_SIDE, "fleet")))
         undo.callback(fleet.stop)
         with ThreadPoolExecutor(SIDE_BY_SIDE, "deploy") as pool:  # left, also by Ctrl-C, when no start is under way
-            started = pool.map(lambda spec: fleet.add(deployer.start(spec)), specs)
-            for _ in started:  # raises what the first raised
-                pass
+            groups = _by_node(specs, lambda spec: spec.node)
+            for _ in pool.map(lambda group: _start_each(deployer, fleet, group), groups):
+                pass  # raises what the first raised
         yield fleet
