@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from errno import ENOENT, EOPNOTSUPP
+from errno import ENOENT
 from typing import Literal
 
 from testbed.errors import MachineLacks, ShapeNotInForce
+from testbed.netlink import KernelRefused, Netlink, Request
 from testbed.seeds import stream
 from testbed.shaping import offload, tc
 from testbed.shaping.base import Counters, Lateness, Mechanism, Port, Wire
 from testbed.shaping.choose import expresses
-from testbed.shaping.netlink import Session
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
 
@@ -34,7 +34,7 @@ class KernelShaper:
         self._in_force: dict[End, Shape | None] = dict.fromkeys(self._asked, _UNSHAPED)  # None: cut
         self._dropped_queue: dict[End, int] = defaultdict(int)  # by qdiscs that are gone
         self._dropped_down: dict[End, int] = defaultdict(int)
-        todo: dict[int, list[tc.Message]] = defaultdict(list)
+        todo: dict[int, list[Request]] = defaultdict(list)
         for end, shape in self._asked.items():
             todo[self._port(end).netns] += self._messages(end, shape)
         for netns, messages in todo.items():
@@ -63,9 +63,9 @@ class KernelShaper:
             ends[self._port(end).netns].append(end)
         found = {}
         for netns, here in ends.items():
-            with Session(netns) as session:
-                sent, drops = session.sent(), session.drops()
-            found.update({end: self._counted(end, sent, drops) for end in here})
+            with Netlink(netns) as netlink:
+                counted, drops = netlink.statistics(), tc.drops(netlink)
+            found.update({end: self._counted(end, counted, drops) for end in here})
         return found
 
     def lateness(self) -> Lateness | None:
@@ -85,13 +85,13 @@ class KernelShaper:
     def _change(self, end: End, after: Shape | None) -> None:
         before, port = self._in_force[end], self._port(end)
         if before is None or after is None or after.is_plain:
-            with Session(port.netns) as session:  # the qdisc is about to go, with its count
-                dropped = session.drops().get(port.index, 0)
+            with Netlink(port.netns) as netlink:  # the qdisc is about to go, with its count
+                dropped = tc.drops(netlink).get(port.index, 0)
             (self._dropped_down if before is None else self._dropped_queue)[end] += dropped
         self._do(port.netns, self._messages(end, after))
         self._in_force[end] = after
 
-    def _messages(self, end: End, after: Shape | None) -> Sequence[tc.Message]:
+    def _messages(self, end: End, after: Shape | None) -> Sequence[Request]:
         """What brings an end from what is in force there to ``after``."""
         before, port, mtu = self._in_force[end], self._port(end), self._wires[end.link].mtu
         if after is None:
@@ -114,21 +114,21 @@ class KernelShaper:
             f"{end.node} is to get more. Name the shape in the timeline, so that a fitting mechanism is chosen."
         )
 
-    def _do(self, netns: int, messages: Sequence[tc.Message]) -> None:
+    def _do(self, netns: int, messages: Sequence[Request]) -> None:
         if not messages:
             return
         try:
-            with Session(netns) as session:
-                session.do(messages)
-        except OSError as trouble:
-            if trouble.errno in (ENOENT, EOPNOTSUPP):
-                lacking = f"the kernel module sch_{self.mechanism} ({trouble.strerror})"
-                raise MachineLacks(lacking, "The relay shapes links without it.") from trouble
-            raise ShapeNotInForce(f"The kernel refused a shape by {self.mechanism}: {trouble.strerror}.") from trouble
+            with Netlink(netns) as netlink:
+                netlink.do(messages)
+        except KernelRefused as refused:
+            if refused.number == ENOENT:
+                lacking = f"the kernel module sch_{self.mechanism}"
+                raise MachineLacks(lacking, "The relay shapes links without it.") from refused
+            raise ShapeNotInForce(f"A shape by {self.mechanism} is not in force. {refused}") from refused
 
-    def _counted(self, end: End, sent: Mapping[int, tuple[int, int]], drops: Mapping[int, int]) -> Counters:
+    def _counted(self, end: End, counted: Mapping[int, tuple[int, ...]], drops: Mapping[int, int]) -> Counters:
         index, is_down = self._port(end).index, self._in_force[end] is None
-        packets, size = sent.get(index, (0, 0))
+        _, packets, _, size = counted[index][:4]
         now = drops.get(index, 0)
         return Counters(packets, size, dropped_queue=self._dropped_queue[end] + (0 if is_down else now),
                         dropped_down=self._dropped_down[end] + (now if is_down else 0))  # fmt: skip

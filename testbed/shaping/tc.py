@@ -1,19 +1,18 @@
-"""Queueing disciplines as the kernel's netlink wants them: pure encoders. Layouts are those of linux/pkt_sched.h."""
+"""Queueing disciplines as the kernel's netlink wants them and tells of them. Layouts are those of linux/pkt_sched.h."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cache
 from math import sqrt
 from statistics import NormalDist
 
+from testbed.netlink import CREATE, REPLACE, Netlink, Request, attribute, attributes, number, text
 from testbed.topology.shape import Shape
 from testbed.units import Queue
 
-NEW_QDISC, DELETE_QDISC = 36, 37
 ROOT = 0xFFFFFFFF
-_CREATE, _REPLACE = 0x400, 0x100
+_NEW_QDISC, _DELETE_QDISC, _GET_QDISC = 36, 37, 38
 _TBF, _NETEM, _PACKETS, _BYTES = 0x10000, 0x20000, 0x30000, 0x40000  # handles 1: to 4:
 _ETHERNET = 1  # link layer: what a packet costs is its own size
 _ETHERNET_BYTES = 14
@@ -27,36 +26,28 @@ STRETCH = {"normal": 1, "uniform": 1, "pareto": 4}  # 16 bits end at 4 deviation
 _HELD_PACKETS = 1_000_000  # under way in netem; the queue limit is its child's
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One netlink message, to be numbered and sent: its type, its flags and all that follows the header."""
-
-    kind: int
-    flags: int
-    body: bytes
+def queueing(index: int, handle: int, parent: int, name: str, options: bytes) -> Request:
+    """Make the queueing discipline ``name`` what an interface, or its discipline ``parent``, sends through."""
+    body = _target(index, handle, parent) + text(1, name) + (attribute(2, options) if options else b"")
+    return Request(_NEW_QDISC, CREATE | REPLACE, body, f"a {name} queue")
 
 
-def attribute(number: int, payload: bytes) -> bytes:
-    """One netlink attribute, padded to four bytes."""
-    return struct.pack("=HH", 4 + len(payload), number) + payload + bytes(-len(payload) % 4)
-
-
-def remove(index: int) -> Message:
+def remove(index: int) -> Request:
     """Take the shaping off an interface; what it held is lost."""
-    return Message(DELETE_QDISC, 0, _target(index, 0, ROOT))
+    return Request(_DELETE_QDISC, 0, _target(index, 0, ROOT), "the removal of a shape")
 
 
-def remove_rate(index: int) -> Message:
+def remove_rate(index: int) -> Request:
     """Take the token bucket from behind netem; what waits there is lost."""
-    return Message(DELETE_QDISC, 0, _target(index, _TBF, _NETEM | 1))
+    return Request(_DELETE_QDISC, 0, _target(index, _TBF, _NETEM | 1), "the removal of a rate")
 
 
-def swallow(index: int) -> Message:
+def swallow(index: int) -> Request:
     """Have an interface drop all that it should send, without any other sign."""
-    return _qdisc(index, 0, ROOT, "blackhole", b"")
+    return queueing(index, 0, ROOT, "blackhole", b"")
 
 
-def token_bucket(index: int, shape: Shape, mtu: int, parent: int = ROOT) -> tuple[Message, ...]:
+def token_bucket(index: int, shape: Shape, mtu: int, parent: int = ROOT) -> tuple[Request, ...]:
     """The rate and the queue of ``shape``: a token bucket with a drop-tail queue before it."""
     if shape.rate is None:
         raise ValueError("a token bucket needs a rate")
@@ -66,11 +57,11 @@ def token_bucket(index: int, shape: Shape, mtu: int, parent: int = ROOT) -> tupl
     rate = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(per_second, 0xFFFFFFFF))
     parameters = rate + bytes(12) + struct.pack("=III", limit, 0, 0)
     options = attribute(1, parameters)
-    options += attribute(4, struct.pack("=Q", per_second)) + attribute(6, struct.pack("=I", burst))
-    return (_qdisc(index, _TBF, parent, "tbf", options), _fifo(index, shape.queue))
+    options += attribute(4, struct.pack("=Q", per_second)) + number(6, burst)
+    return (queueing(index, _TBF, parent, "tbf", options), _fifo(index, shape.queue))
 
 
-def netem(index: int, shape: Shape, mtu: int, seed: int) -> tuple[Message, ...]:
+def netem(index: int, shape: Shape, mtu: int, seed: int) -> tuple[Request, ...]:
     """All of ``shape``: netem for what happens to single packets and, where there is a rate, a token bucket behind it.
 
     A constant delay before the queue instead of after it gives every packet the same time of delivery, and the
@@ -87,8 +78,19 @@ def netem(index: int, shape: Shape, mtu: int, seed: int) -> tuple[Message, ...]:
     if shape.jitter and shape.distribution != "uniform":  # without a table, jitter is uniform
         options += attribute(2, distribution(shape.distribution))
     options += attribute(14, struct.pack("=Q", seed))  # kernels before 6.6 pass over it
-    root = _qdisc(index, _NETEM, ROOT, "netem", options)
+    root = queueing(index, _NETEM, ROOT, "netem", options)
     return (root, *token_bucket(index, shape, mtu, _NETEM | 1)) if shape.rate is not None else (root,)
+
+
+def drops(netlink: Netlink) -> dict[int, int]:
+    """Packets dropped by the root discipline of each interface in the namespace, by the interface's index."""
+    found = {}
+    for body in netlink.dump(_GET_QDISC, bytes(20)):
+        _, index, _, parent, _ = struct.unpack_from("=BxxxiIII", body)
+        statistics = dict(attributes(dict(attributes(body[20:])).get(7, b"")))
+        if parent == ROOT and 3 in statistics:
+            found[index] = struct.unpack_from("=III", statistics[3])[2]
+    return found
 
 
 @cache
@@ -110,14 +112,9 @@ def _target(index: int, handle: int, parent: int) -> bytes:
     return struct.pack("=BxxxiIII", 0, index, handle, parent, 0)
 
 
-def _qdisc(index: int, handle: int, parent: int, name: str, options: bytes) -> Message:
-    body = _target(index, handle, parent) + attribute(1, name.encode() + b"\0")
-    return Message(NEW_QDISC, _CREATE | _REPLACE, body + (attribute(2, options) if options else b""))
-
-
-def _fifo(index: int, queue: Queue) -> Message:
+def _fifo(index: int, queue: Queue) -> Request:
     name, handle = ("bfifo", _BYTES) if queue.packets is None else ("pfifo", _PACKETS)
-    return _qdisc(index, handle, _TBF | 1, name, struct.pack("=I", _limit(queue)))
+    return queueing(index, handle, _TBF | 1, name, struct.pack("=I", _limit(queue)))
 
 
 def _limit(queue: Queue) -> int:

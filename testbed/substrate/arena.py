@@ -27,8 +27,9 @@ from typing import NoReturn
 
 from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
+from testbed.netlink import Netlink
 from testbed.substrate import registry
-from testbed.substrate.netlink import Netlink, raise_link
+from testbed.substrate.requests import raise_link
 
 MARKER = "TESTBED_ARENA"
 RUNTIME = Path("/run/testbed")

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from testbed import linux
 from testbed.errors import MachineLacks
+from testbed.netlink import KernelRefused, Netlink, Request
 from testbed.shaping.base import Port, Wire
-from testbed.substrate import netlink
+from testbed.substrate import requests
 from testbed.substrate.layout import FABRIC, Layout, Spot
 from testbed.substrate.neighbours import neighbours
-from testbed.substrate.netlink import KernelRefused, Netlink, Request, VethEnd
+from testbed.substrate.requests import VethEnd
 from testbed.topology.model import End, Interface, Node, Topology
 
 _GROUP = 0x7E57  # the link group of all that is in the fabric, deleted in one go
@@ -81,7 +82,7 @@ def _end(spot: Spot, mac: str, here: str, layout: Layout, spaces: Spaces) -> Vet
 def _bridges(layout: Layout) -> Iterator[Request]:
     for at, (name, spot) in enumerate(layout.bridges.items()):
         mac = ":".join(f"{octet:02x}" for octet in (0x02, 0xFB, *at.to_bytes(4)))
-        yield netlink.bridge(spot.index, spot.name, mac, f"switch {name}")
+        yield requests.bridge(spot.index, spot.name, mac, f"switch {name}")
 
 
 def _pairs(here: str, layout: Layout, spaces: Spaces) -> Iterator[Request]:
@@ -90,30 +91,30 @@ def _pairs(here: str, layout: Layout, spaces: Spaces) -> Iterator[Request]:
     for pair in pairs:
         near = _end(pair.near, pair.near_mac, here, layout, spaces)
         far = replace(_end(pair.far, pair.far_mac, here, layout, spaces), up=False, master=None)
-        yield netlink.veth(near, far, pair.mtu, _GROUP, pair.subject)
+        yield requests.veth(near, far, pair.mtu, _GROUP, pair.subject)
     for pair in pairs:
         if pair.far.net == FABRIC:
-            yield netlink.raise_link(pair.far.index, pair.subject, layout.masters.get(pair.far))
+            yield requests.raise_link(pair.far.index, pair.subject, layout.masters.get(pair.far))
 
 
 def _stack(node: Node, topology: Topology, layout: Layout, known: Known) -> Iterator[Request]:
     """What is set up inside a host or router: loopback, interfaces, addresses, then routes and neighbours."""
-    yield netlink.raise_link(1, f"the loopback interface of {node.name}")
+    yield requests.raise_link(1, f"the loopback interface of {node.name}")
     indices = {}
     for link, end in topology.interfaces[node.name]:
         index = indices[end.name] = layout.ends[End(link.name, node.name)].index
-        yield netlink.raise_link(index, f"link {link.name} at {node.name}")
+        yield requests.raise_link(index, f"link {link.name} at {node.name}")
         for address in (end.ipv4, end.ipv6):
             if address is not None:
-                yield netlink.address(index, address, f"address {address} of {node.name}")
+                yield requests.address(index, address, f"address {address} of {node.name}")
     for each in node.routes:
         subject = f"route of {node.name} to {each.destination} through {each.gateway}"
-        yield netlink.route(indices[each.interface], each.destination, each.gateway, subject)
+        yield requests.route(indices[each.interface], each.destination, each.gateway, subject)
     for own, other in known:
         for address in (other.ipv4, other.ipv6):
             if address is not None:
                 subject = f"neighbour {other.node} of {node.name}"
-                yield netlink.neighbour(indices[own.name], str(address.ip), other.mac, subject)
+                yield requests.neighbour(indices[own.name], str(address.ip), other.mac, subject)
 
 
 def build(topology: Topology, layout: Layout, spaces: Spaces) -> None:
@@ -132,7 +133,7 @@ def delete(spaces: Spaces) -> None:
     """Take away all links that touch the fabric, in one request; one by one would take a hundred times as long."""
     with Netlink(spaces.net[FABRIC]) as fabric:
         try:
-            fabric.do([netlink.delete_group(_GROUP)])
+            fabric.do([requests.delete_group(_GROUP)])
         except KernelRefused as refused:
             if refused.number != errno.ENODEV:  # no link touches the fabric
                 raise

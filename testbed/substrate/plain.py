@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from testbed.errors import ShapeNotInForce
+from testbed.netlink import Netlink
 from testbed.shaping import tc
 from testbed.shaping.base import Counters, Lateness, Mechanism, Wire
-from testbed.shaping.netlink import Session
-from testbed.substrate.netlink import Netlink
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
 
@@ -38,16 +37,16 @@ class PlainLinks:
         if up:
             self._lost.update(self._losses(link))
         for port in self._wires[link].outer:
-            with Session(port.netns) as session:
-                session.do([tc.remove(port.index) if up else tc.swallow(port.index)])
+            with Netlink(port.netns) as netlink:
+                netlink.do([tc.remove(port.index) if up else tc.swallow(port.index)])
         (self._cut.discard if up else self._cut.add)(link)
 
     def _losses(self, link: str) -> dict[End, int]:
         """What the ends of a cut link have swallowed up to now."""
         wire, found = self._wires[link], {}
         for node, port in zip(wire.nodes, wire.outer, strict=True):
-            with Session(port.netns) as session:
-                found[End(link, node)] = session.drops().get(port.index, 0)
+            with Netlink(port.netns) as netlink:
+                found[End(link, node)] = tc.drops(netlink).get(port.index, 0)
         return found
 
     def counters(self) -> dict[End, Counters]:

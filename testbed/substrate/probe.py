@@ -19,11 +19,13 @@ from fcntl import ioctl
 from functools import cache
 from pathlib import Path
 
-from testbed import linux
+from testbed import linux, netlink
 from testbed.errors import MachineLacks, TestbedError
-from testbed.substrate import arena, netlink
+from testbed.netlink import Netlink, Request
+from testbed.shaping import tc
+from testbed.substrate import arena, requests
 from testbed.substrate.base import Capabilities, Feature
-from testbed.substrate.netlink import Netlink, Request, VethEnd
+from testbed.substrate.requests import VethEnd
 
 _LOOPBACK = 1
 
@@ -146,27 +148,27 @@ def _netns() -> str:
     return "an arena was made and thrown away"
 
 
-def _make(*requests: Request) -> str:
+def _make(request: Request) -> str:
     with Netlink() as here:
-        here.do(requests)
+        here.do([request])
     return "made and thrown away"
 
 
 def _veth() -> str:
     ends = VethEnd(100, "probe-a", "02:00:00:00:00:0a"), VethEnd(101, "probe-b", "02:00:00:00:00:0b")
-    return _make(netlink.veth(*ends, 1500, 1, "a veth pair"))
+    return _make(requests.veth(*ends, 1500, 1, "a veth pair"))
 
 
 def _bridge() -> str:
-    return _make(netlink.bridge(102, "probe-br", "02:00:00:00:00:0c", "a bridge"))
+    return _make(requests.bridge(102, "probe-br", "02:00:00:00:00:0c", "a bridge"))
 
 
 def _ifb() -> str:
-    return _make(netlink.device(103, "probe-ifb", "ifb", "an ifb device"))
+    return _make(requests.device(103, "probe-ifb", "ifb", "an ifb device"))
 
 
 def _queue(kind: str, options: bytes) -> Callable[[], str]:
-    return lambda: _make(netlink.root_queue(_LOOPBACK, kind, f"a {kind} queue", options))
+    return lambda: _make(tc.queueing(_LOOPBACK, 0, tc.ROOT, kind, options))
 
 
 def _netem_options() -> bytes:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pytest
 from in_arena import USERS, become, forked, line, star, status_of
 
+from testbed.netlink import Netlink
 from testbed.seeds import stream
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME, run_inside
-from testbed.substrate.netlink import Netlink
 from testbed.substrate.netns import NetnsSubstrate
 
 pytestmark = pytest.mark.feature("netns")

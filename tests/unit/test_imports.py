@@ -27,7 +27,7 @@ LEVELS = [
     ["testbed.timeline"],
     ["testbed.topology"],
     ["testbed.document", "testbed.units", "testbed.seeds", "testbed.errors", "testbed.tables", "testbed.places",
-     "testbed.linux", "testbed.kernel"],
+     "testbed.linux", "testbed.kernel", "testbed.netlink"],
     ["testbed"],
 ]
 

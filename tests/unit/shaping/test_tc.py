@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
+from testbed.netlink import Request
 from testbed.shaping import tc
 from testbed.topology.shape import Shape
 
@@ -18,18 +19,18 @@ def shape(**keys: object) -> Shape:
     return Shape.model_validate(keys)
 
 
-def read(message: tc.Message) -> Mapping[str, Any]:
+def read(message: Request) -> Mapping[str, Any]:
     head = struct.pack("=IHHII", 16 + len(message.body), message.kind, message.flags, 1, 0)
     found = tcmsg(head + message.body)
     found.decode()
     return found  # type: ignore[no-any-return]
 
 
-def options(message: tc.Message) -> Any:
+def options(message: Request) -> Any:
     return read(message).get_attr("TCA_OPTIONS")  # type: ignore[attr-defined]
 
 
-def raw(message: tc.Message) -> bytes:
+def raw(message: Request) -> bytes:
     """The payload of TCA_OPTIONS."""
     at = 20
     while True:

@@ -12,9 +12,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from testbed.errors import MachineLacks
-from testbed.substrate import netlink
-from testbed.substrate.netlink import KernelRefused, Request, VethEnd
+from testbed.netlink import Request
+from testbed.substrate import requests
+from testbed.substrate.requests import VethEnd
 
 
 def decoded(kind: type, request: Request) -> Any:
@@ -27,7 +27,7 @@ def decoded(kind: type, request: Request) -> Any:
 def test_a_veth_pair_names_both_ends_their_indices_and_where_the_far_one_goes() -> None:
     near = VethEnd(100, "p0a", "02:00:00:00:00:01", master=7, up=True)
     far = VethEnd(101, "eth0", "02:00:00:00:00:02", net=9)
-    message = decoded(ifinfmsg, netlink.veth(near, far, 1400, 77, "a link"))
+    message = decoded(ifinfmsg, requests.veth(near, far, 1400, 77, "a link"))
     assert (message["index"], message["flags"] & 1) == (100, 1)
     assert message.get_attr("IFLA_IFNAME") == "p0a"
     assert message.get_attr("IFLA_ADDRESS") == "02:00:00:00:00:01"
@@ -41,7 +41,7 @@ def test_a_veth_pair_names_both_ends_their_indices_and_where_the_far_one_goes() 
 
 
 def test_a_bridge_learns_without_spanning_tree_or_delay() -> None:
-    message = decoded(ifinfmsg, netlink.bridge(5, "b0", "02:fb:00:00:00:00", "switch s1"))
+    message = decoded(ifinfmsg, requests.bridge(5, "b0", "02:fb:00:00:00:00", "switch s1"))
     data = message.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
     assert data.get_attr("IFLA_BR_STP_STATE") == 0
     assert data.get_attr("IFLA_BR_FORWARD_DELAY") == 0
@@ -56,7 +56,7 @@ def test_a_bridge_learns_without_spanning_tree_or_delay() -> None:
 def test_an_address_has_its_prefix_and_needs_no_duplicate_detection(
     address: IPv4Interface | IPv6Interface, broadcast: str | None, no_detection: int
 ) -> None:
-    message = decoded(ifaddrmsg, netlink.address(3, address, "an address"))
+    message = decoded(ifaddrmsg, requests.address(3, address, "an address"))
     assert (message["index"], message["prefixlen"]) == (3, address.network.prefixlen)
     assert message["flags"] & 2 == no_detection
     assert message.get_attr("IFA_LOCAL") == str(address.ip)
@@ -66,26 +66,13 @@ def test_an_address_has_its_prefix_and_needs_no_duplicate_detection(
 @pytest.mark.parametrize(("to", "gateway"), [("10.2.0.0/16", "10.1.0.1"), ("0.0.0.0/0", "10.1.0.1"), ("::/0", "fd::1")])
 def test_a_route_names_destination_gateway_and_interface(to: str, gateway: str) -> None:
     network = ip_network(to)
-    message = decoded(rtmsg, netlink.route(4, network, gateway, "a route"))
+    message = decoded(rtmsg, requests.route(4, network, gateway, "a route"))
     assert message["dst_len"] == network.prefixlen
     assert message.get_attr("RTA_DST") == str(network.network_address)
     assert (message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_OIF")) == (gateway, 4)
 
 
 def test_a_permanent_neighbour_has_both_of_its_addresses() -> None:
-    message = decoded(ndmsg, netlink.neighbour(4, "10.0.0.2", "02:00:00:00:00:02", "a neighbour"))
+    message = decoded(ndmsg, requests.neighbour(4, "10.0.0.2", "02:00:00:00:00:02", "a neighbour"))
     assert (message["ifindex"], message["state"]) == (4, 0x80)
     assert (message.get_attr("NDA_DST"), message.get_attr("NDA_LLADDR")) == ("10.0.0.2", "02:00:00:00:00:02")
-
-
-def test_a_refusal_says_what_was_refused_and_why() -> None:
-    refused = netlink._refusal(17, "link a-b", "name taken")
-    assert isinstance(refused, KernelRefused)
-    assert refused.number == 17
-    assert str(refused) == "The kernel refused link a-b: File exists (EEXIST: name taken)."
-    assert isinstance(netlink._refusal(95, "link a-b", ""), MachineLacks)
-
-
-def test_attributes_are_read_back_as_they_were_written() -> None:
-    data = netlink.text(3, "eth0") + netlink.number(4, 1500) + netlink.attribute(0x8000 | 18, b"abc")
-    assert list(netlink.attributes(data)) == [(3, b"eth0\0"), (4, b"\xdc\x05\0\0"), (18, b"abc")]
