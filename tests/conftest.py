@@ -1,14 +1,18 @@
-"""Options and skips that all tests share."""
+"""Options, skips and the look at the list of skips that all tests share."""
 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from testbed.places import open_home
 
 open_home()
+
+EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,5 +38,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"needs {name}: {features[name].detail}")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    os.environ.pop("TESTBED_ARENA", None)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Look at the skips: in CI, one for a reason that nobody expects fails the run."""
+    for reason in unexpected(terminalreporter):
+        terminalreporter.write_line(f"UNEXPECTED SKIP, not in {EXPECTED_SKIPS.name}: {reason}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and exitstatus == 0 and reporter is not None and unexpected(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def unexpected(reporter: pytest.TerminalReporter) -> list[str]:
+    """The reasons of skips, each once, that fit no line of ``expected_skips.txt`` (regular expressions)."""
+    lines = EXPECTED_SKIPS.read_text(encoding="utf-8").splitlines()
+    expected = [re.compile(line) for line in lines if line and not line.startswith("#")]
+    reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in reporter.stats.get("skipped", [])
+               if isinstance(report.longrepr, tuple)}  # fmt: skip
+    return sorted(reason for reason in reasons if not any(pattern.search(reason) for pattern in expected))

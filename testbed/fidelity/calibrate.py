@@ -156,18 +156,21 @@ def _delay(each: Found, arrivals: Sequence[Arrival]) -> Found:
     if not delays:
         return replace(each, note="no probe arrived")
     p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
-    return replace(each, p50_s=p50, p99_s=p99, samples=len(delays), note=_why_no_rate(each.path.rate))
+    return replace(each, p50_s=p50, p99_s=p99, samples=len(delays), note=_why_no_rate(each.path))
 
 
-def _why_no_rate(rate: float | None) -> str:
+def _why_no_rate(path: Path) -> str:
     """Why the rate will not be measured; empty if it will be, or if there is none."""
+    rate = path.rate
+    if rate is not None and any(shape.burst for shape in path.shapes):
+        return "rate not measured: a burst passes before the rate holds"
     if rate is None or LOWEST_RATE <= rate <= HIGHEST_RATE:
         return ""
     return f"rate not measured: {'above' if rate > HIGHEST_RATE else 'below'} what a probe can tell"
 
 
 def _rate_is_wanted(each: Found) -> bool:
-    if each.path.rate is None or _why_no_rate(each.path.rate):
+    if each.path.rate is None or _why_no_rate(each.path):
         return False
     return each.rate is None or each.rate_error > DEFAULTS["rate_error"].suspect
 

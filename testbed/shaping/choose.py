@@ -77,9 +77,9 @@ def _forced(link: Link, shapes: Sequence[Shape], offer: Offer, only: Mechanism) 
 
 
 def _bucket_error_s(link: Link, shapes: Iterable[Shape]) -> float:
-    """How long one full frame takes at the lowest rate, in seconds; 0 where no rate is asked for."""
+    """By how much a token bucket is too fast at the lowest rate, in seconds; a burst that is asked for is no error."""
     bits = (link.mtu + _ETHERNET_BYTES) * 8
-    return max((bits / shape.rate for shape in shapes if shape.rate is not None), default=0.0)
+    return max((bits / shape.rate for shape in shapes if shape.rate is not None and not shape.burst), default=0.0)
 
 
 def _wishes(shapes: Iterable[Shape]) -> str:

@@ -50,14 +50,20 @@ class Treatment:
     rate: float | None = None
     queue_packets: int | None = 1000
     queue_bytes: int | None = None
+    burst_bytes: int = 0
 
     @classmethod
     def of(cls, shape: Shape) -> Treatment:
         """The treatment that ``shape`` asks for."""
         return cls(
             shape.delay, shape.jitter, shape.distribution, shape.loss, shape.duplicate, shape.reorder, shape.corrupt,
-            shape.rate, shape.queue.packets, shape.queue.size_bytes,
+            shape.rate, shape.queue.packets, shape.queue.size_bytes, shape.burst,
         )  # fmt: skip
+
+    @property
+    def credit(self) -> float:
+        """Seconds by which a packet may leave earlier than the rate allows, after a pause."""
+        return self.burst_bytes * 8 / self.rate if self.rate is not None else 0.0
 
     @property
     def is_plain(self) -> bool:
@@ -84,14 +90,15 @@ class Direction(Generic[Packet]):
     """
 
     __slots__ = (
-        "_corrupt", "_free_at", "_held", "_last_due", "_order", "_rng", "_shape", "_waiting", "_waiting_bytes",
-        "_waiting_packets", "dropped_down", "dropped_loss", "dropped_queue", "next_due", "packets", "size_bytes", "up",
+        "_corrupt", "_credit", "_free_at", "_held", "_last_due", "_order", "_rng", "_shape", "_waiting",
+        "_waiting_bytes", "_waiting_packets", "dropped_down", "dropped_loss", "dropped_queue", "next_due", "packets", "size_bytes", "up",
     )  # fmt: skip
 
     def __init__(
         self, shape: Treatment, rng: Random, corrupt: Callable[[Packet, Random], Packet | None] | None = None
     ) -> None:
         self._shape, self._rng, self._corrupt = shape, rng, corrupt
+        self._credit = shape.credit
         self._held: list[_Held[Packet]] = []
         self._waiting: deque[tuple[float, int, int]] = deque()  # (starts, size, segments), first to leave first
         self._waiting_packets = self._waiting_bytes = self._order = 0
@@ -149,10 +156,10 @@ class Direction(Generic[Packet]):
 
     def reshape(self, now: float, shape: Treatment) -> None:
         """Put another shape in force while packets are under way; none of them is lost."""
-        self._shape = shape
+        credit, self._shape, self._credit = self._credit, shape, shape.credit
         waiting = sorted((each.starts, each) for each in self._held if each.starts > now)
         if waiting:
-            self._free_at = waiting[0][0]  # the packet being serialised ends as it began
+            self._free_at = waiting[0][0] + credit  # the packet being serialised ends as it began
             self._held = [each for each in self._held if each.starts <= now]
             heapify(self._held)
         self._last_due = max((each.due for each in self._held), default=-inf)
@@ -181,7 +188,7 @@ class Direction(Generic[Packet]):
             _, gone_bytes, gone = waiting.popleft()
             self._waiting_packets -= gone
             self._waiting_bytes -= gone_bytes
-        if shape.rate is None or self._free_at <= now:
+        if shape.rate is None or self._free_at - self._credit <= now:
             return True
         if shape.queue_packets is not None:
             return self._waiting_packets + segments <= shape.queue_packets
@@ -189,9 +196,10 @@ class Direction(Generic[Packet]):
 
     def _schedule(self, now: float, packet: Packet, size: int, segments: int) -> None:
         shape = self._shape
-        leaves = starts = max(now, self._free_at)
+        leaves = starts = max(now, self._free_at - self._credit)
         if shape.rate is not None:
-            leaves = self._free_at = starts + size * 8 / shape.rate
+            self._free_at = max(now, self._free_at) + size * 8 / shape.rate
+            leaves = max(now, self._free_at - self._credit)
             if starts > now:
                 self._waiting.append((starts, size, segments))
                 self._waiting_packets += segments

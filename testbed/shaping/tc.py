@@ -52,7 +52,7 @@ def token_bucket(index: int, shape: Shape, mtu: int, parent: int = ROOT) -> tupl
     if shape.rate is None:
         raise ValueError("a token bucket needs a rate")
     per_second = round(shape.rate / 8)
-    burst = max(mtu + _ETHERNET_BYTES, round(per_second * _BUCKET_S))
+    burst = max(mtu + _ETHERNET_BYTES, round(per_second * _BUCKET_S), shape.burst)
     limit = _limit(shape.queue)
     rate = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(per_second, 0xFFFFFFFF))
     parameters = rate + bytes(12) + struct.pack("=III", limit, 0, 0)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from testbed.units import Delay, Queue, QueueLimit, Rate, Share
+from testbed.units import Delay, Queue, QueueLimit, Rate, Share, Size
 
 
 class Shape(BaseModel):
@@ -26,6 +26,9 @@ class Shape(BaseModel):
     reorder: Share = Field(0.0, description="Share of packets that skip the delay and so overtake others.")
     corrupt: Share = Field(0.0, description="Share of packets in which one random bit is flipped.")
     rate: Rate | None = Field(None, description="Bits per second, Ethernet headers included; none: unlimited.")
+    burst: Size = Field(
+        0, description="Bytes that pass at once after a pause before the rate holds (a token bucket); 0: none."
+    )
     queue: QueueLimit = Field(
         Queue(packets=1000), description="What may wait for the rate before packets are dropped (drop-tail)."
     )

@@ -278,3 +278,26 @@ def test_order_is_kept_unless_reordering_is_asked_for(shape: Treatment, pauses: 
         way.take(now, number, 100)
     packets = [packet for _, packet in delivered(way)]
     assert packets == sorted(packets)
+
+
+def test_a_burst_passes_at_once_and_then_the_rate_holds() -> None:
+    way = direction(rate=8e3, burst_bytes=2_000)  # a byte takes a millisecond
+    for number in range(4):
+        way.take(10.0, number, 1_000)
+    assert [(round(due, 6), packet) for due, packet in way.due(99.0)] == [(10.0, 0), (10.0, 1), (11.0, 2), (12.0, 3)]
+
+
+def test_a_pause_fills_the_bucket_again_but_not_beyond_the_burst() -> None:
+    way = direction(rate=8e3, burst_bytes=1_000)
+    way.take(0.0, 0, 1_000)
+    way.take(0.5, 1, 1_000)  # half a bucket
+    way.take(100.0, 2, 1_000)
+    way.take(100.0, 3, 1_000)
+    assert [round(due, 6) for due, _ in way.due(999.0)] == [0.0, 1.0, 100.0, 101.0]
+
+
+def test_what_a_burst_lets_pass_takes_no_room_in_the_queue() -> None:
+    way = direction(rate=8e3, burst_bytes=2_000, queue_packets=1)
+    for number in range(5):
+        way.take(0.0, number, 1_000)
+    assert (len(way.due(999.0)), way.dropped_queue) == (4, 1)  # two in the bucket, one on the wire, one waiting
