@@ -91,7 +91,8 @@ class Direction(Generic[Packet]):
 
     __slots__ = (
         "_corrupt", "_credit", "_free_at", "_held", "_last_due", "_order", "_rng", "_shape", "_waiting",
-        "_waiting_bytes", "_waiting_packets", "dropped_down", "dropped_loss", "dropped_queue", "next_due", "packets", "size_bytes", "up",
+        "_waiting_bytes", "_waiting_packets", "dropped_down", "dropped_loss", "dropped_queue", "next_due", "packets",
+        "size_bytes", "up",
     )  # fmt: skip
 
     def __init__(
