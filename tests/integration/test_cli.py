@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
-from command import HELLO, cli, write
+from command import HELLO, cli, command, environment, write
 
 
 def test_doctor_names_each_feature_its_fallback_and_its_remedy(tmp_path: Path) -> None:
@@ -80,3 +81,14 @@ def test_a_network_stays_up_until_it_is_taken_down(tmp_path: Path) -> None:
     finally:
         assert cli("down", name, cwd=tmp_path).returncode == 0
     assert cli("exec", "-n", name, "h1", "--", "true", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.feature("user-namespaces")
+def test_a_machine_that_forbids_namespaces_is_told_so_with_the_remedy_and_status_3(tmp_path: Path) -> None:
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+    run = command("run", str(write(tmp_path, HELLO)), "--out", "runs")
+    done = subprocess.run([*words, *run], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert "sysctl -w user.max_user_namespaces" in done.stderr
+    assert "Traceback" not in done.stderr
