@@ -44,6 +44,8 @@ class View(Protocol):
 
     def progress(self, now: Progress) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Silent:
     """A view for those who do not want to see anything."""
@@ -53,6 +55,9 @@ class Silent:
 
     def progress(self, now: Progress) -> None:
         """Nobody looks."""
+
+    def close(self) -> None:
+        """Nobody looked."""
 
 
 class Conductor:

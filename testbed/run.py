@@ -32,7 +32,6 @@ from testbed.substrate.base import Network, Substrate
 
 READY_S = 60.0
 LEAD_S = 0.5  # from telling the clients when to begin to that moment
-CAPTURE_LEAD_S = 4.0  # the same where programs that capture packets are started in between
 
 
 def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View) -> Path:
@@ -106,6 +105,7 @@ def _inside(run: Run, experiment: Experiment, substrate: Substrate, view: View) 
     concluded, trouble = _outcome(lambda: conclude(run, experiment, live.traces, state == "done"))
     if concluded != "done" and state == "done":
         state, error = concluded, trouble
+    view.close()
     run.finish(state, error)
     return 0 if state == "done" else 1
 
@@ -162,20 +162,19 @@ class _Live:
     def _fire(self, network: Network, fleet: Fleet) -> None:
         """The workload, with everything that watches it."""
         run, experiment = self._run, self._experiment
-        wanted = experiment.file.collect.captures
-        t0 = network.now() + (CAPTURE_LEAD_S if wanted else LEAD_S)
-
-        def clock() -> float:
-            return network.now() - t0
 
         def agents() -> list[Watched]:
             return [Watched(node, role, pid) for (node, role), pid in fleet.pids().items()]
 
+        def clock() -> float:
+            return network.now() - t0
+
         with ExitStack() as stack:
+            captures = stack.enter_context(Captures(run.folder, network, experiment.file.collect.captures))
+            t0 = network.now() + LEAD_S
             events = stack.enter_context(EventRecorder(run.folder, clock))
             watch = Watch(run.folder, network, agents, clock)
             stack.callback(watch.close)
-            captures = stack.enter_context(Captures(run.folder, network, wanted, t0))
             before = dict(network.counters())
             period = experiment.file.collect.period
             sampler = stack.enter_context(Sampler(run.folder, network, agents, clock, period, more=[watch]))
