@@ -57,7 +57,7 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     if traces is not None:
         record.events = [dict(row) for row in traces.events]
         record.duration_s = traces.ended
-        traces.captures.flows()
+        traces.captures.flows(traces.t0)
     if experiment.file.published and not experiment.file.sweep:
         record.published = compare(experiment.file.published, [({}, record.summary)])
     (run.folder / "topology.svg").write_text(svg(experiment.topology, _loads(experiment, traces)), encoding="utf-8")

@@ -53,14 +53,14 @@ class Captured:
 class Captures:
     """Captures from entering the context to leaving it; then ``done`` lists them and :meth:`flows` reads them.
 
-    ``t0`` is the start of the workload on the network's clock. Raises UsageError for an end that is not on a host or
-    router: a switch has no stack that could run a program.
+    Entering takes until every capture runs. Raises UsageError for an end that is not on a host or router: a switch has
+    no stack that could run a program.
     """
 
-    def __init__(self, folder: Path, network: Network, wanted: Sequence[Wanted], t0: float) -> None:
+    def __init__(self, folder: Path, network: Network, wanted: Sequence[Wanted]) -> None:
         self.done: list[Captured] = []
         self._folder, self._network, self._wanted = folder, network, wanted
-        self._wall_t0 = time.time() - network.now() + t0
+        self._wall_less_network = time.time() - network.now()
         self._stack = ExitStack()
 
     def __enter__(self) -> Captures:
@@ -75,12 +75,15 @@ class Captures:
                  trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def flows(self) -> None:
-        """Write ``flows.csv`` from all finished captures; no file without any."""
+    def flows(self, t0: float) -> None:
+        """Write ``flows.csv`` from all finished captures; no file without any.
+
+        ``t0`` is the start of the workload on the network's clock.
+        """
         if self.done:
             with StreamedTable(self._folder, FLOWS) as table:
                 for each in self.done:
-                    table.append(flows(each, self._wall_t0))
+                    table.append(flows(each, self._wall_less_network + t0))
 
     def _start(self, each: Wanted, stack: ExitStack) -> tuple[Process, Path]:
         topology = self._network.topology

@@ -50,7 +50,6 @@ def test_links_agents_and_captured_flows_tell_the_same_story(user: str) -> None:
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder, forks(Path(folder)) as server:
             told = watched_run.run(Path(folder) / "run", server, captures=[("r1-w1", "w1"), ("c1-r1", "r1")])
-            told.captures.flows()
             links, nodes = rows(told.folder / "links.csv"), rows(told.folder / "nodes.csv")
             flows = rows(told.folder / "flows.csv")
             machine = rows(told.folder / "machine.csv")

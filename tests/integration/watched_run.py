@@ -108,6 +108,8 @@ def _fired(folder: Path, network: Network, fleet: Fleet, meanwhile: Callable[[Fl
            captures: Sequence[tuple[str, str]], seconds: float) -> dict[str, Any]:
     topology = network.topology
     with ExitStack() as stack:
+        wanted = [SimpleNamespace(link=link, node=node) for link, node in captures]
+        recorded = stack.enter_context(Captures(folder, network, wanted))
         t0 = network.now() + 0.5
 
         def clock() -> float:
@@ -119,8 +121,6 @@ def _fired(folder: Path, network: Network, fleet: Fleet, meanwhile: Callable[[Fl
         watch = Watch(folder, network, agents, clock)
         stack.callback(watch.close)
         events = stack.enter_context(EventRecorder(folder, clock))
-        wanted = [SimpleNamespace(link=link, node=node) for link, node in captures]
-        recorded = stack.enter_context(Captures(folder, network, wanted, t0))
         before = dict(network.counters())
         sampler = stack.enter_context(Sampler(folder, network, agents, clock, 0.25, more=[watch]))
         fleet.go(t0)
@@ -131,6 +131,7 @@ def _fired(folder: Path, network: Network, fleet: Fleet, meanwhile: Callable[[Fl
             time.sleep(0.02)
         ended = clock()
         after = dict(network.counters())
+    recorded.flows(t0)
     shapes = evidence.initial_shapes(topology)
     folders = [folder / "hosts" / node / role for node, role in fleet.pids()]
     return {

@@ -67,5 +67,5 @@ def test_a_capture_at_a_switch_is_refused_with_the_end_that_can_be_captured(tmp_
     network = cast(Network, SimpleNamespace(topology=topology, now=lambda: 0.0))
     wanted = SimpleNamespace(link="h1-s1", node="s1")
     with pytest.raises(UsageError, match="capture at the other end of link h1-s1, which is h1"), \
-            Captures(tmp_path, network, [wanted], 0.0):
+            Captures(tmp_path, network, [wanted]):
         pass
