@@ -26,6 +26,9 @@ class Firing:
 
     The percentiles of the delay are the value at the rank below, so that a single outlier among a few dozen
     invocations is none.
+
+    ``set_aside`` invocations say nothing of the generator: their users waited for answers (a closed loop), or their
+    client was killed by the timeline.
     """
 
     scheduled: int
@@ -34,6 +37,7 @@ class Firing:
     delay_p99_s: float
     delay_max_s: float
     response_p50_s: float
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,15 @@ def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = (), wai
     Clients in ``excused`` were killed by the timeline; invocations in ``waiting`` were held back by earlier ones of
     their user (see :class:`testbed.collect.invocations.Invocations`). Neither is the generator's fault.
     """
-    counted = [row for row in rows if row["client"] not in excused and row["invocation_id"] not in waiting]
+    given = list(rows)
+    counted = [row for row in given if row["client"] not in excused and row["invocation_id"] not in waiting]
     measured = [row for row in counted if row["phase"] == "measure"] or counted
     delays = sorted(row["send_delay_s"] for row in measured if row.get("send_delay_s") is not None)
     responses = sorted(row["response_time_s"] for row in measured
                        if row["status"] == "ok" and row.get("response_time_s") is not None)
     issued = sum(row["status"] not in ("unsent", "dropped") for row in counted)
     return Firing(len(counted), issued, _at(delays, 0.5), _at(delays, 0.99), _at(delays, 1.0),
-                  percentile(responses, 0.5) or 0.0)
+                  percentile(responses, 0.5) or 0.0, len(given) - len(counted))
 
 
 def _at(ordered: Sequence[float], share: float) -> float:

@@ -61,7 +61,8 @@ def _sentence(limit: Limit, level: Level, threshold: float, worst: Measure, othe
 def _firing(evidence: Evidence) -> Iterator[Measure]:
     firing = evidence.firing
     if firing is None or not firing.scheduled:
-        yield Measure("unwatched", 1.0, "any invocation")
+        if firing is None or not firing.set_aside:
+            yield Measure("unwatched", 1.0, "any invocation")
         return
     yield Measure("shortfall", 1.0 - firing.issued / firing.scheduled)
     yield Measure("send_delay_p50", firing.delay_p50_s, basis=firing.response_p50_s)

@@ -177,3 +177,9 @@ def test_link_use_is_what_happened_between_two_readings_under_all_shapes_in_forc
     uses = link_uses({end: Counters(100, 0, 1, 2, 0, 3)}, {end: Counters(300, 0, 2, 4, 0, 6)}, {"a-b": "relay"},
                      {end: shapes})
     assert uses == [LinkUse("a-b", "a", 200, 1, 2, 3, 0.01, 0.05, True, False, True)]
+
+
+def test_a_closed_loop_is_no_lack_of_evidence() -> None:
+    found = firing([row(0), row(1, status="unsent", send_delay_s=None)], waiting={0, 1})
+    assert (found.scheduled, found.set_aside) == (0, 2)
+    assert judge(replace(CALM, firing=found)).level == "valid"
