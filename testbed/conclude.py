@@ -10,6 +10,7 @@ from testbed.collect import invocations, summary
 from testbed.collect.pcap import Captures
 from testbed.collect.sampler import Sampler
 from testbed.collect.schema import INVOCATIONS, SUMMARY
+from testbed.collect.system import joined
 from testbed.conduct import Conductor
 from testbed.experiment.model import Experiment
 from testbed.fidelity import evidence
@@ -50,10 +51,10 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     if not all((each / "schedule.csv").exists() for each in folders):
         _schedules(run, experiment)
     merged = invocations.collect(folders)
+    merged.refused.extend(_system_tables(run, experiment, traces.t0 if traces else None))
     verdict = _judge(run, experiment, traces, merged, complete)
     record.verdict = asdict(verdict)
     _invocations(run, experiment, merged, verdict)
-    _system_tables(run, experiment)
     if traces is not None:
         record.events = [dict(row) for row in traces.events]
         record.duration_s = traces.ended
@@ -127,8 +128,12 @@ def _loads(experiment: Experiment, traces: Traces | None) -> dict[End, float] | 
     return found
 
 
-def _system_tables(run: Run, experiment: Experiment) -> None:
-    """One file for each table of the system, with the rows of all its agents."""
+def _system_tables(run: Run, experiment: Experiment, t0: float | None) -> list[str]:
+    """One file for each table of the system, with the rows of all its agents; gives why each other line is none."""
+    refused: list[str] = []
     for table in experiment.system.tables:
-        found = [run.folder / "hosts" / node / role / f"{table.name}.csv" for node, role in experiment.placement]
-        run.gather(table, [path for path in found if path.exists()])
+        parts = [run.folder / "hosts" / node / role / f"{table.name}.csv" for node, role in experiment.placement]
+        found = list(joined(table, parts, t0))
+        refused += [each for each in found if isinstance(each, str)]
+        run.rows(table, [each for each in found if not isinstance(each, str)])
+    return refused

@@ -18,7 +18,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -112,14 +112,6 @@ class Run:
             writer.writeheader()
             writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
         temporary.replace(path)
-
-    def gather(self, table: Table, parts: Sequence[Path]) -> None:
-        """Join files that agents wrote of the same table; half-written last lines are left out."""
-        with (self.folder / f"{table.name}.csv").open("w", encoding="utf-8", newline="") as whole:
-            whole.write(",".join(table.header) + "\n")
-            for part in parts:
-                lines = part.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
-                whole.writelines(line for line in lines if line.endswith("\n"))
 
     def finish(self, state: State, error: str = "") -> None:
         """Write how the run ended."""

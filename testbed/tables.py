@@ -22,6 +22,15 @@ class Column:
     unit: str
     meaning: str
 
+    @property
+    def is_moment(self) -> bool:
+        """Whether it says when: its unit is ``s`` and its name ``t`` or ``t_…``; any other ``s`` is a duration.
+
+        An agent writes moments on the run's reference clock; the datasets of a run have them in seconds after the
+        start of the workload.
+        """
+        return self.unit == "s" and (self.name == "t" or self.name.startswith("t_"))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

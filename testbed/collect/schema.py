@@ -1,7 +1,8 @@
 """The framework's datasets: this file drives the CSV headers, the types on reading and the documentation.
 
-Times (``t_…``) are seconds after the start of the workload on the run's one reference clock; durations end in ``_s``,
-sizes in ``_bytes``. An empty cell means not applicable or not known.
+Moments (``t`` and ``t_…``) are seconds after the start of the workload on the run's one reference clock, also in the
+tables of the system under test; durations end in ``_s``, sizes in ``_bytes``. An empty cell means not applicable or
+not known.
 """
 
 from __future__ import annotations

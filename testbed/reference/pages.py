@@ -70,9 +70,11 @@ def datasets() -> str:
     block = "\n".join(line[4:] for line in layout.splitlines() if line.startswith("    "))
     return (
         f"{_MADE}\n# Reference: datasets\n\nA run is one folder:\n\n```text\n{block}\n```\n\n"
-        "Times (`t_…`) are seconds after the start of the workload on the run's one reference clock; durations end in\n"
-        "`_s`, sizes in `_bytes`; truths are 0 or 1. An empty cell means not applicable or not known. A system under\n"
-        "test may add tables of its own.\n\n" + "\n".join(_table(table) for table in TABLES)
+        "Moments (`t` and `t_…`) are seconds after the start of the workload on the run's one reference clock;\n"
+        "durations end in `_s`, sizes in `_bytes`; truths are 0 or 1. An empty cell means not applicable or not\n"
+        "known. A system under test may add tables of its own, in which the same holds: its agents write moments on\n"
+        "the reference clock itself, and they are moved when the run is collected.\n\n"
+        + "\n".join(_table(table) for table in TABLES)
     )
 
 
