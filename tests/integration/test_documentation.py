@@ -86,7 +86,7 @@ def _check_kiosks(run: Path) -> None:
     assert max(int(row["busy"]) for row in counters if row["node"] == "near") == 2
     assert max(int(row["busy"]) for row in counters if row["node"] == "far") == 1
     assert {row["served"] for row in counters} == {"0", "1"}
-    assert all(0 <= float(row["t"]) < 10 for row in counters)
+    assert all(0 <= float(row["t"]) < 100 for row in counters)
 
 
 @each_page
