@@ -11,6 +11,7 @@ import pytest
 from pages import KINDS, Block, acceptable, blocks, play
 
 from testbed.cli.files import problems_of
+from testbed.experiment.load import load
 from testbed.places import home
 
 PAGES = sorted([*(home() / "docs").glob("*.md"), *(home() / "experiments").rglob("README.md")])
@@ -99,3 +100,14 @@ def test_every_file_that_is_linked_or_named_exists(page: Path) -> None:
     missing = [target for target in linked if not (page.parent / target).exists()]
     missing += [path for path in named if not (home() / path).exists() and not path.startswith("roles/kiosk")]
     assert missing == []
+
+
+@pytest.mark.parametrize("folder", sorted((home() / "experiments" / "papers").iterdir()), ids=lambda path: path.name)
+def test_a_papers_page_names_every_published_value(folder: Path) -> None:
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    numbers = set(re.findall(r"[\d.]+", page))
+    papers = [published for path in folder.glob("*.yaml") if (published := load(path).file.published)]
+    values = [value for published in papers for value in published.values]
+    assert values
+    assert [value.name for value in values if f"{value.value * 1000:g}" not in numbers] == []  # the page has ms
+    assert [value.name for value in values if f"{value.tolerance * 100:g} %" not in page] == []
