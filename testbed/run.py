@@ -156,7 +156,8 @@ class _Live:
         later, hosts = planned_shapes(experiment), run.folder / "hosts"
         network = stack.enter_context(substrate.open(experiment.topology, hosts, experiment.seed, later))
         run.record.mechanisms = dict(network.mechanisms)
-        run.record.features = {name: each.detail for name, each in substrate.probe().features.items() if each.available}
+        found = {name: each.detail for name, each in substrate.probe().features.items() if each.available}
+        run.record.features = {**found, **network.notes}
         return network
 
     def _fire(self, network: Network, fleet: Fleet) -> None:

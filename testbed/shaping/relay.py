@@ -111,7 +111,7 @@ class Relay:
     """Shapes links in user space: every part of a shape, without root and without a kernel module.
 
     ``processes`` are at most one a core; None chooses by the number of links. ``priority`` says what the processes got
-    (``SCHED_FIFO 1``, ``nice -15`` or ``normal``), which decides how well they keep time on a loaded machine.
+    (see ``priority.py``), which decides how well they keep time on a loaded machine.
     """
 
     mechanism: Mechanism = "relay"
@@ -134,6 +134,11 @@ class Relay:
     def pids(self) -> tuple[int, ...]:
         """The relay's processes, for the watcher."""
         return tuple(child.pid for child in self._children)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """For the record of a run."""
+        return {"relay processes": f"{len(self._children)}, priority {self.priority}"}
 
     def shape(self, end: End, shape: Shape) -> None:
         """Put ``shape`` in force on what leaves ``end``; packets under way are kept."""

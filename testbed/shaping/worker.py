@@ -25,7 +25,7 @@ from typing import Any
 from testbed.linux import CLONE_NEWNET, raise_descriptor_limit, setns
 from testbed.seeds import stream
 from testbed.shaping.frames import HEADER_BYTES, corrupted, on_the_wire
-from testbed.shaping.priority import hurry
+from testbed.shaping.priority import Precedence
 from testbed.shaping.queue import Direction, Treatment
 
 # From linux/if_packet.h, linux/if_ether.h and linux/sockios.h; the socket module lacks them.
@@ -96,6 +96,7 @@ class Worker:
         self._late = [0] * BUCKETS
         self._latest = 0.0
         self._open = True
+        self._precedence = Precedence(monotonic())
         self._verbs: dict[str, Callable[..., Any]] = {
             "open": self._add_links, "shape": self._shape, "connect": self._connect,
             "counters": self._counters, "lateness": self._lateness,
@@ -103,12 +104,15 @@ class Worker:
 
     def run(self) -> None:
         """Relay until the control socket closes."""
-        poll, wait_in = self._epoll.poll, [self._epoll.fileno()]
+        poll, wait_in, precedence = self._epoll.poll, [self._epoll.fileno()], self._precedence
         while self._open:
             pause = self._deliver()
+            now = monotonic()
+            precedence.review(now)
             events = poll(0, 64)
             if not events and pause > 0:
                 select(wait_in, (), (), min(pause, 60.0))  # microseconds, where epoll would round to milliseconds
+                precedence.rested_s += monotonic() - now
                 continue
             for descriptor, _ in events:
                 port = self._ports.get(descriptor)
@@ -194,7 +198,7 @@ class Worker:
             both = [self._add_port(seed, link, side) for side in (0, 1)]
             both[0].beyond, both[1].beyond = both[1], both[0]
         gc.freeze()
-        return {"priority": hurry()}
+        return {"priority": self._precedence.granted}
 
     def _add_port(self, seed: int, link: dict[str, Any], side: int) -> Port:
         name, node = link["link"], link["nodes"][side]

@@ -66,6 +66,7 @@ class Network(Protocol):
 
     topology: Topology
     mechanisms: Mapping[str, str]  # link -> what shapes it (none, netem, tbf, relay), recorded in run.json
+    notes: Mapping[str, str]  # what else came into force and bears on the results, recorded beside the features
 
     def host(self, name: str) -> Host:
         """The host or router of this name; KeyError for a switch or an unknown name."""

@@ -30,6 +30,8 @@ class NetnsNetwork:
                  shapers: Mapping[Mechanism, Shaper]) -> None:  # fmt: skip
         self.topology = topology
         self.mechanisms: Mapping[str, str] = mechanisms
+        relay = shapers.get("relay")
+        self.notes: Mapping[str, str] = relay.notes if isinstance(relay, Relay) else {}
         self._hosts = hosts
         self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
         self._shapers = tuple(shapers.values())
