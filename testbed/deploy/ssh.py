@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from fabric import Config, Connection
-from paramiko import RejectPolicy
+from paramiko import RejectPolicy, SSHException
 
 from testbed import linux
-from testbed.deploy.sshhost import SshHost
+from testbed.deploy.sshhost import SshHost, failed
 from testbed.errors import MachineLacks, TestbedError
 from testbed.substrate import arena
 from testbed.substrate.base import Network, Process
@@ -118,11 +118,16 @@ class InsideConnection(Connection):  # type: ignore[misc]
         self.client.set_missing_host_key_policy(RejectPolicy())
 
     def open(self) -> Any:
-        """Connect, if there is no connection."""
-        if not self.is_connected:
+        """Connect, if there is no connection; TestbedError if that fails, whichever of Fabric's verbs asked for it."""
+        if self.is_connected:
+            return None
+        try:
             self.connect_kwargs["sock"] = dial(self.machine, self.host)
             return super().open()
-        return None
+        except (SSHException, EOFError, OSError) as error:
+            advice = (f"It was for {self.user}@{self.host}, port {PORT}; {self.machine.folder / 'sshd' / 'stderr'} has "
+                      "what the server said. `access: direct` in the experiment does without SSH.")
+            raise failed(self.machine.name, error, advice) from error
 
 
 def dial(machine: NetnsHost, address: str) -> socket.socket:

@@ -112,5 +112,10 @@ class SshHost:
             self.connection.open()
             return ask()
         except (SSHException, EOFError, ConnectionError, TimeoutError) as error:
-            what = str(error) or type(error).__name__
-            raise TestbedError(f"The SSH connection to host {self.name!r} failed: {what}.") from error
+            raise failed(self.name, error) from error
+
+
+def failed(host: str, error: Exception, advice: str = "") -> TestbedError:
+    """The error, in words, for an SSH connection to ``host`` that could not be made or broke."""
+    what = (str(error) or type(error).__name__).rstrip(".")
+    return TestbedError(f"The SSH connection to host {host!r} failed: {what}. {advice}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -156,6 +157,20 @@ def test_a_lost_connection_is_told_in_a_sentence_and_made_again() -> None:
             host.connection.close()
             with pytest.raises(TestbedError, match="The SSH connection to host 'h1' failed: "):
                 host.run(["true"])
+
+    passes(body)
+
+
+def test_a_refused_key_is_told_in_a_sentence_with_the_place_of_the_server_s_log() -> None:
+    def body() -> None:
+        with reached() as (net, hosts):
+            connection = hosts.host("h1").connection
+            connection.connect_kwargs["key_filename"] = str(hosts.access.folder / "host_key")  # not the one it takes
+            with pytest.raises(TestbedError, match="SSH connection to host 'h1' failed: Authentication failed") as told:
+                connection.put(io.BytesIO(b"text"), remote="anywhere")
+            log = net.host("h1").folder / "sshd" / "stderr"
+            assert f"{hosts.access.user}@{net.topology.address('h1')}, port 22; {log} has" in str(told.value)
+            assert log.exists()
 
     passes(body)
 
