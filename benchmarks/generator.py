@@ -56,6 +56,7 @@ class Raw(asyncio.Protocol):
 
 
 async def serve() -> None:
+    """A server that answers every request with the same bytes, in a process of its own."""
     server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -81,6 +82,7 @@ class NoWire:
 
 
 def cpu_s() -> float:
+    """CPU seconds of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

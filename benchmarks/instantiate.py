@@ -56,6 +56,7 @@ class Case(NamedTuple):
 
 
 def cases(sizes: list[int]) -> Iterator[Case]:
+    """All networks of these sizes."""
     for size in sizes:
         for shaped in (False, True):
             yield Case("star", size, size, shaped)
@@ -63,6 +64,7 @@ def cases(sizes: list[int]) -> Iterator[Case]:
 
 
 def topology(case: Case) -> Topology:
+    """The network of a case, as the product sees it."""
     switches = -(-case.hosts // case.per_switch)
     lines = ["name: bench", f"defaults: {{link: {{{SHAPE if case.shaped else ''}}}}}", "nodes:"]
     lines += [f"  s{number}: {{kind: switch}}" for number in range(switches + (switches > 1))]
@@ -73,6 +75,7 @@ def topology(case: Case) -> Topology:
 
 
 def available_kb() -> int:
+    """Memory that programs could still get, in kB."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
@@ -95,6 +98,7 @@ def in_arena(body: Callable[[], Times]) -> Times:
 
 
 def ours(case: Case) -> Times:
+    """The product's builder."""
     built_from = topology(case)
     NetnsSubstrate().probe().has("tbf")  # a question that is asked once per process
 
@@ -108,6 +112,7 @@ def ours(case: Case) -> Times:
 
 
 def printed(*argv: str) -> list[float]:
+    """The times that a builder in another process printed."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{argv[0]} failed:\n{done.stderr}")
@@ -115,11 +120,13 @@ def printed(*argv: str) -> list[float]:
 
 
 def mininet(case: Case) -> Times:
+    """Mininet's builder with Linux bridges, in a process of Debian's Python."""
     argv = [str(HERE / "mininet_network.py"), str(case.hosts), str(case.per_switch), str(int(case.shaped))]
     return in_arena(lambda: Times(*printed(SYSTEM_PYTHON, *argv)))
 
 
 def floor(program: Path) -> Callable[[Case], Times]:
+    """The bare netlink floor in C."""
     def run(case: Case) -> Times:
         return in_arena(lambda: Times(*printed(str(program), str(case.hosts), str(case.per_switch)), 0.0))
 
@@ -127,6 +134,7 @@ def floor(program: Path) -> Callable[[Case], Times]:
 
 
 def builders(case: Case, mininet_up_to: int, program: Path) -> dict[str, Callable[[Case], Times]]:
+    """Which builders run for a case."""
     found: dict[str, Callable[[Case], Times]] = {"ours": ours}
     if program.exists() and not case.shaped:
         found["floor"] = floor(program)
@@ -136,6 +144,7 @@ def builders(case: Case, mininet_up_to: int, program: Path) -> dict[str, Callabl
 
 
 def report(case: Case, found: dict[str, list[Times]]) -> None:
+    """Print the medians of a case and their ratios."""
     middle = {name: Times(*(median(column) for column in zip(*rows, strict=True))) for name, rows in found.items()}
     middle = {name: times._replace(host_kb=max(row.host_kb for row in found[name])) for name, times in middle.items()}
     us = middle["ours"]

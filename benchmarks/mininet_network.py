@@ -18,11 +18,13 @@ from mininet.topo import Topo  # type: ignore[import-untyped,unused-ignore]
 
 
 def available_kb() -> int:
+    """Memory that programs could still get, in kB."""
     with open("/proc/meminfo") as file:  # noqa: PTH123
         return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
 
 
 def network(hosts: int, per_switch: int) -> Topo:
+    """The network of a case in Mininet."""
     topo = Topo()
     switches = [topo.addSwitch(f"s{number}") for number in range(1, -(-hosts // per_switch) + 1)]
     if len(switches) > 1:

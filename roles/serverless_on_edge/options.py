@@ -42,6 +42,7 @@ def typed(default: str) -> BeforeValidator:
 
 
 def seconds_of(value: Any) -> Any:
+    """Seconds from a bare number, as the original takes them, or from a quantity with a unit."""
     if isinstance(value, str):
         try:
             return float(value)
