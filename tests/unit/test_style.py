@@ -16,7 +16,9 @@ from testbed.places import home
 
 FOLDERS = ("testbed", "roles", "analysis", "tests", "benchmarks", "topologies", "experiments", "docs")
 PRODUCT = ("testbed", "roles", "analysis", "benchmarks")
-TYPES = home() / ".mypy_cache" if os.access(home() / ".mypy_cache", os.W_OK) else os.devnull  # another user's breaks mypy
+TYPES = home() / ".mypy_cache"
+if not os.access(TYPES, os.W_OK):  # mypy breaks over a folder that belongs to another user
+    TYPES = Path(os.devnull)
 MOST_LINES, MOST_OF_A_FUNCTION = 300, 60
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
