@@ -17,8 +17,8 @@ _TBF, _NETEM, _PACKETS, _BYTES = 0x10000, 0x20000, 0x30000, 0x40000  # handles 1
 _ETHERNET = 1  # link layer: what a packet costs is its own size
 _ETHERNET_BYTES = 14
 
-# A bucket holds what the rate carries in this time, at least one frame: timers of small machines are late by 0.1 ms,
-# and what they miss must be in the bucket, or a fast link is too slow.
+# A bucket holds one frame and what the rate carries in this time: timers of small machines are late by 0.1 ms, and what
+# they miss must be in the bucket, or the link is too slow (by 3 % at 10 Mbit/s with a bucket of one frame).
 _BUCKET_S = 0.0005
 
 _DISTRIBUTION_SCALE, _DISTRIBUTION_POINTS = 8192, 4096
@@ -52,7 +52,7 @@ def token_bucket(index: int, shape: Shape, mtu: int, parent: int = ROOT) -> tupl
     if shape.rate is None:
         raise ValueError("a token bucket needs a rate")
     per_second = round(shape.rate / 8)
-    burst = max(mtu + _ETHERNET_BYTES, round(per_second * _BUCKET_S), shape.burst)
+    burst = max(mtu + _ETHERNET_BYTES + round(per_second * _BUCKET_S), shape.burst)
     limit = _limit(shape.queue)
     rate = struct.pack("=BBHhHI", 0, _ETHERNET, 0, 0, 0, min(per_second, 0xFFFFFFFF))
     parameters = rate + bytes(12) + struct.pack("=III", limit, 0, 0)

@@ -61,9 +61,9 @@ def test_a_token_bucket_has_the_rate_in_bytes_and_its_queue_as_child() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "mtu", "burst"), [("1Mbit", 1500, 1514), ("1Mbit", 9000, 9014), ("1Gbit", 1500, 62_500)]
+    ("rate", "mtu", "burst"), [("1Mbit", 1500, 1576), ("1Mbit", 9000, 9076), ("1Gbit", 1500, 64_014)]
 )
-def test_the_bucket_holds_one_frame_or_half_a_millisecond(rate: str, mtu: int, burst: int) -> None:
+def test_the_bucket_holds_one_frame_and_half_a_millisecond(rate: str, mtu: int, burst: int) -> None:
     bucket, _ = tc.token_bucket(7, shape(rate=rate), mtu)
     assert struct.unpack("=I", nested(raw(bucket))[6]) == (burst,)
 
