@@ -57,7 +57,12 @@ class Path:
     def delay_s(self, payload: int) -> float:
         """Median one-way delay asked for a packet with ``payload`` bytes that meets no other: with serialisation."""
         bits = 8 * self.wire_bytes(payload)
-        return sum(shape.delay + _median(shape) + (bits / shape.rate if shape.rate else 0.0) for shape in self.shapes)
+        return sum(shape.delay + _median(shape) + _serial_s(shape, bits) for shape in self.shapes)
+
+
+def _serial_s(shape: Shape, bits: float) -> float:
+    """The time that a single packet of ``bits`` takes at the rate; a burst lets it through at once."""
+    return max(0.0, bits - shape.burst * 8) / shape.rate if shape.rate else 0.0
 
 
 def _median(shape: Shape) -> float:

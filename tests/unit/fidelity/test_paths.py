@@ -75,3 +75,8 @@ def test_a_large_network_is_measured_on_a_sample_spread_over_it() -> None:
     assert len(set(chosen)) == 120
     assert every.index(chosen[-1]) > 290
     assert max(b - a for a, b in pairwise(every.index(start) for start in chosen)) == 3
+
+
+def test_a_burst_lets_a_probe_through_without_waiting_for_the_rate() -> None:
+    text = "name: b\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], delay: 5ms, rate: 1Mbit, burst: 15KiB}]\n"
+    assert paths(parse(text, "b.yaml"))[0].delay_s(64) == pytest.approx(0.005)
