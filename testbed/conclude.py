@@ -93,7 +93,7 @@ def _judge(
     run: Run, experiment: Experiment, traces: Traces | None, merged: invocations.Invocations, complete: bool
 ) -> Verdict:
     if traces is None:
-        return Verdict("invalid", (Reason("invalid", "complete", "The run ended before its workload began."),))
+        return Verdict("invalid", (Reason("invalid", "complete", "The run ended before its workload was over."),))
     agents = [run.folder / "hosts" / node / role for node, role in experiment.placement]
     mechanisms, shapes = run.record.mechanisms, traces.conductor.shapes
     verdict = judge(

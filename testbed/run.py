@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -46,8 +47,9 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
     except TestbedError as error:
         run.finish("failed", str(error))
         raise
-    if store.read_record(run.folder).state not in ("done", "failed", "interrupted"):
-        run.record = store.read_record(run.folder)
+    run.record = store.read_record(run.folder)
+    if run.record.state not in ("done", "failed", "interrupted"):
+        _outcome(lambda: conclude(run, experiment, None, complete=False))
         run.finish("failed", f"the process that carried the run ended with status {status} before it could say why")
     return run.folder
 
@@ -99,6 +101,7 @@ def _outline(experiment: Experiment) -> dict[str, Any]:
 
 def _inside(run: Run, experiment: Experiment, substrate: Substrate, view: View) -> int:
     """The run itself, where networks can be opened; its status says whether it came to its end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `testbed down` and a plain kill end it like Ctrl-C
     live = _Live(run, experiment, substrate, view)
     state, error = _outcome(live.go)
     view.phase("collecting and judging")
@@ -115,7 +118,7 @@ def _outcome(part: Callable[[], None]) -> tuple[State, str]:
     try:
         part()
     except KeyboardInterrupt:
-        return "interrupted", "by Ctrl-C; what was collected until then is here"
+        return "interrupted", "by Ctrl-C or SIGTERM; what was collected until then is here"
     except TestbedError as failure:
         return "failed", str(failure)
     except Exception as mistake:  # noqa: BLE001 - the folder has to say how the run ended, whatever happened

@@ -159,6 +159,24 @@ def test_ctrl_c_ends_a_run_in_order(tmp_path: Path) -> None:
     assert folder.name not in registry.names()
 
 
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGTERM, "interrupted"), (signal.SIGKILL, "failed")])
+def test_no_row_is_lost_however_the_run_is_killed(tmp_path: Path, number: signal.Signals, state: str) -> None:
+    text = HELLO.replace("duration: 2s", "duration: 60s")
+    words = command("run", str(write(tmp_path, text)), "--out", str(tmp_path / "runs"), "--no-figures")
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: bool(list(tmp_path.glob("runs/*/hosts/h1/client/progress.json"))))
+    folder = next(tmp_path.glob("runs/*/run.json")).parent
+    init = next(arena.pid for arena in registry.arenas() if arena.name == folder.name)
+    os.kill(init if number == signal.SIGKILL else process.pid, number)
+    process.communicate(timeout=60)
+    told = record(folder)
+    assert (process.returncode, told["state"], told["verdict"]["level"]) == (1, state, "invalid")
+    found = Counter(row["status"] for row in rows(folder))
+    assert found.total() == 1200
+    assert found["ok"] > 0
+    assert folder.name not in registry.names()
+
+
 def test_captures_become_flows(tmp_path: Path) -> None:
     text = HELLO + "collect: {captures: [{link: h1-h2, node: h1}]}\n"
     folder, _ = run(tmp_path, text, "--no-figures")
