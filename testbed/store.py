@@ -135,12 +135,17 @@ def read_record(folder: Path) -> RunRecord:
         raise RunNotFound(f"{folder} is not a run's folder: {error}. `testbed runs` lists the runs.") from error
 
 
+def _folders(out: Path) -> list[Path]:
+    """The run folders below ``out``, those in the folder of a sweep included."""
+    return sorted(path.parent for pattern in ("*/run.json", "*/*/run.json") for path in out.glob(pattern))
+
+
 def records(out: Path) -> list[RunRecord]:
     """The records of all runs below ``out``, oldest first; folders that cannot be read are left out."""
     found = []
-    for path in out.glob("*/run.json"):
+    for folder in _folders(out):
         with suppress(RunNotFound):
-            found.append(read_record(path.parent))
+            found.append(read_record(folder))
     return sorted(found, key=lambda record: (record.started, record.run_id))
 
 
@@ -148,7 +153,7 @@ def find(name: str, out: Path) -> Path:
     """The folder of the run called ``name`` (a path, a run id, a unique beginning of one, or ``last``)."""
     if (Path(name) / "run.json").is_file():
         return Path(name)
-    known = sorted(folder.parent for folder in out.glob("*/run.json"))
+    known = _folders(out)
     if name == "last" and known:
         return max(known, key=lambda folder: (folder / "run.json").stat().st_mtime)
     exact = [folder for folder in known if folder.name == name]
