@@ -49,8 +49,9 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
         raise
     run.record = store.read_record(run.folder)
     if run.record.state not in ("done", "failed", "interrupted"):
-        _outcome(lambda: conclude(run, experiment, None, complete=False))
-        run.finish("failed", f"the process that carried the run ended with status {status} before it could say why")
+        why = f"the process that carried the run ended with status {status} before it could say why"
+        concluded, trouble = _outcome(lambda: conclude(run, experiment, None, complete=False))
+        run.finish("failed", why if concluded == "done" else f"{why}; its datasets could not be written: {trouble}")
     return run.folder
 
 

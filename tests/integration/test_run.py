@@ -21,6 +21,7 @@ from testbed.substrate import registry
 pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay")]
 
 SCHEDULED = 40
+OUTCOMES = "runs/*/hosts/h1/client/outcomes.csv"
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -32,6 +33,11 @@ def run(folder: Path, text: str = HELLO, *words: str, **more: Any) -> tuple[Path
     done = cli("run", str(write(folder, text)), "--out", str(folder / "runs"), *words, cwd=folder, **more)
     assert done.stdout.strip(), done.stderr
     return Path(done.stdout.splitlines()[-1]), done
+
+
+def child(pid: int) -> int:
+    """The only child of a process."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
@@ -164,10 +170,10 @@ def test_no_row_is_lost_however_the_run_is_killed(tmp_path: Path, number: signal
     text = HELLO.replace("duration: 2s", "duration: 60s")
     words = command("run", str(write(tmp_path, text)), "--out", str(tmp_path / "runs"), "--no-figures")
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(lambda: bool(list(tmp_path.glob("runs/*/hosts/h1/client/progress.json"))))
+    wait_for(lambda: any(path.read_text().count(",ok,") > 10 for path in list(tmp_path.glob(OUTCOMES))))
     folder = next(tmp_path.glob("runs/*/run.json")).parent
-    init = next(arena.pid for arena in registry.arenas() if arena.name == folder.name)
-    os.kill(init if number == signal.SIGKILL else process.pid, number)
+    keeper = child(process.pid)
+    os.kill(child(keeper) if number == signal.SIGKILL else process.pid, number)  # the arena's init, or the command
     process.communicate(timeout=60)
     told = record(folder)
     assert (process.returncode, told["state"], told["verdict"]["level"]) == (1, state, "invalid")
