@@ -204,8 +204,8 @@ def forbidden_by() -> str:
             if Path(file).read_text().strip() == bad:
                 return f"As root, allow them with `sysctl -w {setting}`, or run the command as root or with sudo."
     if os.geteuid() == 0:
-        return ("This is root already, so a container, a security module or a chroot is in the way. In a chroot, make its "
-                "root folder a mount point first (mount --bind FOLDER FOLDER).")  # fmt: skip
+        what = "This is root already, so a container, a security module or a chroot is in the way."
+        return f"{what} In a chroot, make its root folder a mount point first (mount --bind FOLDER FOLDER)."
     return "No sysctl forbids them, so a container or a security module does: run the command as root or with sudo."
 
 
