@@ -19,6 +19,7 @@ from testbed.errors import CommandFailed, TestbedError
 from testbed.substrate.base import Completed
 
 _LAUNCHER = ".launch.py"
+_NO_STATUS = -1  # what paramiko reports for a channel that closed without an exit status
 Result = TypeVar("Result")
 
 
@@ -61,18 +62,24 @@ class SshHost:
         """Run a command in the host's folder; raises CommandFailed and TimeoutError as the contract says."""
         self._prepare()
         command = f"cd {shlex.quote(str(self.folder))} && exec {shlex.join(argv)}"
+        begun = time.monotonic()
         try:
             result = self._reached(lambda: self.connection.run(
                 command, hide=True, warn=True, in_stream=False, timeout=timeout
             ))
         except CommandTimedOut as error:
-            said = error.result.stdout[-300:]
-            text = f"On host {self.name}, {' '.join(argv)!r} did not end within {timeout:g} s; it had said {said!r}."
-            raise TimeoutError(text) from error
+            raise self._late(argv, timeout, error.result.stdout) from error
+        # Fabric's timer may have closed the channel and not yet be seen as expired: then there is no exit status.
+        if result.exited == _NO_STATUS and timeout is not None and time.monotonic() - begun >= timeout:
+            raise self._late(argv, timeout, result.stdout)
         done = Completed(result.exited, result.stdout, result.stderr)
         if check and done.status != 0:
             raise CommandFailed(self.name, argv, done.status, done.stdout + done.stderr)
         return done
+
+    def _late(self, argv: Sequence[str], timeout: float | None, said: str) -> TimeoutError:
+        what = f"{' '.join(argv)!r} did not end within {timeout:g} s; it had said {said[-300:]!r}"
+        return TimeoutError(f"On host {self.name}, {what}.")
 
     def start(self, argv: Sequence[str], folder: Path, *, env: Mapping[str, str] | None = None) -> SshProcess:
         """Start a command that outlives the connection, with its output and its record in ``folder``."""
