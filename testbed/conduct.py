@@ -47,19 +47,6 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-class Silent:
-    """A view for those who do not want to see anything."""
-
-    def phase(self, name: str) -> None:
-        """Nobody looks."""
-
-    def progress(self, now: Progress) -> None:
-        """Nobody looks."""
-
-    def close(self) -> None:
-        """Nobody looked."""
-
-
 class Conductor:
     """Follows one workload from its start to its end. ``clock`` is seconds after the start."""
 

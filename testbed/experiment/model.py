@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from testbed.document import Document
-from testbed.roles.api import Function, Parameters, Role, System
+from testbed.roles.api import Function, Parameters, System
 from testbed.timeline import Event
 from testbed.topology.model import Topology
 from testbed.units import Delay, Size
@@ -156,12 +156,3 @@ class Experiment:
     def clients(self) -> tuple[str, ...]:
         """The nodes that fire the workload."""
         return self.nodes_of(self.system.duties["client"])
-
-    def role(self, name: str) -> type[Role]:
-        """The class of the system's role ``name``."""
-        return self.system.roles[name]
-
-
-def with_seed(experiment: Experiment, seed: int) -> Experiment:
-    """The same experiment with another seed."""
-    return replace(experiment, file=experiment.file.model_copy(update={"seed": seed}))
