@@ -15,6 +15,11 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from testbed.roles.invariants import Invariant as Invariant
+from testbed.roles.invariants import Observed as Observed
+from testbed.roles.resources import Container as Container
+from testbed.roles.resources import Files as Files
+from testbed.roles.resources import FunctionResult as FunctionResult
 from testbed.tables import Row, Table
 
 Request = TypeVar("Request")
@@ -33,6 +38,10 @@ class CallFailed(Exception):
     def __init__(self, kind: Literal["unreachable", "timeout", "protocol"], detail: str) -> None:
         self.kind = kind
         super().__init__(f"{kind}: {detail}")
+
+
+class ContainerFailed(Exception):
+    """A container could not be started: the function's file is broken, or the machine has no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +78,10 @@ class Wire(Protocol):
     def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
         """Subscribe to a streaming method; raises CallFailed when the stream breaks."""
 
+    def framing(self, method: Method[Any, Any], *, reply: bool) -> int:
+        """Bytes that travel with a message beside its encoded form: headers and frames, on a connection in use."""
+
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionResult:
-    """What running a real function gave: its output, or the kind of failure and a message for a person.
-
-    ``init_s`` is the time to start a worker (0 when it was warm), ``exec_s`` the time inside the function.
-    """
-
-    output: str
-    error: Literal["", "exception", "timeout", "memory", "crash"] = ""
-    detail: str = ""
-    init_s: float = 0.0
-    exec_s: float = 0.0
 
 
 class Environment(Protocol):
@@ -114,6 +112,12 @@ class Environment(Protocol):
 
     async def run_function(self, name: str, payload: str) -> FunctionResult:
         """Run a real function in its own limited worker; never raises for what the function does."""
+
+    async def container(self, function: Function, storage_bytes: int) -> Container:
+        """Start a worker for ``function`` with a private folder of ``storage_bytes``; raises ContainerFailed."""
+
+    def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
+        """The agent's disk called ``name``, empty at first; rates in bytes per second, None: no limit of our own."""
 
     def emit(self, table: str, row: Row) -> None:
         """Append a row to one of the system's tables; missing columns stay empty, unknown ones raise."""
@@ -251,6 +255,7 @@ class System(ABC):
     roles: ClassVar[Mapping[str, type[Role]]]
     duties: ClassVar[Mapping[Duty, str]]
     tables: ClassVar[tuple[Table, ...]] = ()
+    invariants: ClassVar[tuple[Invariant, ...]] = ()
 
     @abstractmethod
     def wire(self) -> Wire: ...
