@@ -39,7 +39,7 @@ def specs(experiment: Experiment) -> list[AgentSpec]:
 def plans(experiment: Experiment) -> Mapping[str, Mapping[str, str]]:
     """For each client the files that tell it what to fire."""
     made = schedule(
-        experiment.workload, experiment.clients, tuple(experiment.functions), experiment.seed, experiment.folder
+        experiment.workload, experiment.clients, tuple(experiment.file.functions), experiment.seed, experiment.folder
     )
     texts = {}
     for client, plan in made.items():

@@ -13,6 +13,7 @@ from testbed import places
 from testbed.document import Document, Place, in_order, nearest, show
 from testbed.errors import InputError, Problem, UsageError
 from testbed.experiment.model import Experiment, ExperimentFile, FunctionSpec
+from testbed.experiment.replayed import with_replayed
 from testbed.roles import discover
 from testbed.roles.api import Function, Parameters, System
 from testbed.timeline import Kill, Reshape
@@ -41,7 +42,9 @@ class Resolver:
     def experiment(self) -> Experiment:
         """The experiment; raises InputError with the problems given and those found."""
         topology, system = self._topology(), self._system()
-        functions = {name: self._function(name, spec) for name, spec in self.file.functions.items()}
+        listed = {name: self._function(name, spec) for name, spec in self.file.functions.items()}
+        functions, problems = with_replayed(listed, self.file.workload, self.document, self.folder)
+        self.problems.extend(problems)
         placement = self._placement(topology, system) if topology and system else ()
         workload = self.file.workload
         if topology and system:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from testbed.errors import InputError, Problem, UsageError
 from testbed.roles.api import Invocation
+from testbed.roles.modelled import stating
 from testbed.workload.arrivals import Arrival, Source
 from testbed.workload.arrivals.closed import Closed
 from testbed.workload.arrivals.trace import Trace, read_trace
@@ -155,8 +156,13 @@ def _draw(
     for number, arrival in enumerate(_before(horizon, traffic, source)):
         yield _Drawn(
             round(traffic.start + arrival.t, 9), position, source.index, number, arrival.function or drawer.function(),
-            drawer.payload(arrival.payload_bytes), arrival.session or drawer.session(), arrival.user,
+            _payload(drawer, arrival), arrival.session or drawer.session(), arrival.user,
         )
+
+
+def _payload(drawer: Drawer, arrival: Arrival) -> str:
+    drawn = drawer.payload(arrival.payload_bytes)
+    return drawn if arrival.service_s is None else stating(drawn, arrival.service_s)
 
 
 def _before(horizon: float, traffic: Traffic, source: Source) -> Iterator[Arrival]:

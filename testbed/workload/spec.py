@@ -12,6 +12,7 @@ from testbed import seeds
 from testbed.units import Delay, Size, refuse
 from testbed.workload.arrivals import AnyArrivals
 from testbed.workload.arrivals.base import PositiveDelay, Some
+from testbed.workload.arrivals.replay import Replay
 
 Phase = Literal["warmup", "measure", "cooldown"]
 Weight = Annotated[float, Field(gt=0, le=1e9)]
@@ -122,6 +123,12 @@ class Traffic(_Part):
     sessions: Sessions | None = Field(None, description="The sessions that invocations belong to; none if left out.")
     start: Delay = Field(0.0, description="When this stream begins, counted from the start of the workload.")
     stop: PositiveDelay | None = Field(None, description="When it ends; left out: with the workload.")
+
+    @model_validator(mode="after")
+    def _one_origin_of_functions(self) -> Self:
+        if self.functions and isinstance(self.arrivals, Replay):
+            raise refuse("no functions beside a replay, which brings its own", "Name one to copy in arrivals.like.")
+        return self
 
     def function_names(self) -> tuple[str, ...]:
         """The functions that are named here, in order; empty if none are."""

@@ -38,7 +38,8 @@ PositiveDelay = Annotated[Delay, AfterValidator(_above_zero)]
 class Arrival(NamedTuple):
     """One arrival, ``t`` seconds after the traffic's start; empty fields are drawn from the traffic's own mix.
 
-    ``user`` names a user of a closed loop, who has at most one invocation under way.
+    ``user`` names a user of a closed loop, who has at most one invocation under way. ``service_s`` is how long a
+    modelled function takes for it; None: what the function says.
     """
 
     t: float
@@ -46,6 +47,7 @@ class Arrival(NamedTuple):
     payload_bytes: int | None = None
     session: str = ""
     user: str = ""
+    service_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
