@@ -25,6 +25,7 @@ from roles.serverless_on_edge.messages import (
     Void,
 )
 from testbed.roles.api import CallFailed, Environment, Parameters, Role, Site
+from testbed.roles.modelled import stated_service_s
 
 SAMPLE_PERIOD_S = 1.0
 GOODBYE_TIMEOUT_S = 1.0
@@ -109,12 +110,17 @@ class Computer(Role):
 
     def _estimate(self, request: LambdaRequest) -> float:
         if request.name in self.model:
-            return self._simulated.estimate(request.name, request.input)
+            return self._simulated.estimate(request.name, request.input, self._stated(request))
         return self._real.estimate(request.name)
 
     async def _execute(self, request: LambdaRequest) -> Execution:
-        executor = self._simulated if request.name in self.model else self._real
-        return await executor.run(request.name, request.input)
+        if request.name in self.model:
+            return await self._simulated.run(request.name, request.input, self._stated(request))
+        return await self._real.run(request.name, request.input)
+
+    def _stated(self, request: LambdaRequest) -> float | None:
+        """How long the input says that this call takes; the original knows no such input."""
+        return None if self.options.strict_original else stated_service_s(request.input)
 
     def _times(self, done: Execution) -> dict[str, int]:
         times = {"ptime": round(1000 * done.total_s)}

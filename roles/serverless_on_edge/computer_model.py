@@ -156,6 +156,12 @@ class LoadMeter:
         return Loads(self._samples[-1], fmean(list(self._samples)[-10:]), fmean(self._samples))
 
 
+def _operations(container: _Container, size: int, service_s: float | None) -> float:
+    if service_s is None:
+        return container.spec.function.operations(size)
+    return service_s * container.on.spec.speed
+
+
 class ComputerModel:
     """All processors and containers of one computer."""
 
@@ -177,17 +183,18 @@ class ComputerModel:
         """The function of this name; raises KeyError."""
         return self._containers[name].spec.function
 
-    def arrive(self, function: str, size: int, now: float) -> Task:
+    def arrive(self, function: str, size: int, now: float, service_s: float | None = None) -> Task:
         """A call with ``size`` characters of input; raises ValueError if it can never fit into memory.
 
-        Call :meth:`advance` first: what ended before ``now`` has ended.
+        Call :meth:`advance` first: what ended before ``now`` has ended. ``service_s``: seconds on an idle core, in
+        place of what the function needs.
         """
         container = self._containers[function]
         memory = container.spec.function.memory(size)
         if memory > container.on.spec.memory:
             has = container.on.spec.memory
             raise ValueError(f"{function} needs {memory:g} bytes of memory; {container.on.spec.name} has {has}")
-        task = Task(container, container.spec.function.operations(size), memory, now)
+        task = Task(container, _operations(container, size, service_s), memory, now)
         container.on.arrive(task, now)
         return task
 
@@ -199,14 +206,14 @@ class ComputerModel:
         """Go on to ``now``; the tasks that have ended, processor by processor."""
         return [task for each in self.processors.values() for task in each.advance(now)]
 
-    def estimate(self, function: str, size: int) -> float:
+    def estimate(self, function: str, size: int, service_s: float | None = None) -> float:
         """Seconds that a call would take if it came now: its queue, the next free worker, its own operations."""
         container = self._containers[function]
         on, full = container.on, container.active >= container.spec.num_workers
         waiting = sum(task.operations for task in container.pending) / on.current_rate
         residual = on.remaining(container) / on.current_rate if full else 0.0
         rate = on.current_rate if full else on.rate(on.running + 1)
-        return waiting + residual + container.spec.function.operations(size) / rate
+        return waiting + residual + _operations(container, size, service_s) / rate
 
     def sample(self, now: float) -> dict[str, float]:
         """Utilisation of each processor since the last sample; call :meth:`advance` first."""

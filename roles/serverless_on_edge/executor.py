@@ -34,10 +34,10 @@ class Simulated:
         self._ends: dict[Task, asyncio.Future[None]] = {}
         self._alarm: float | None = None
 
-    async def run(self, name: str, given: str) -> Execution:
-        """Execute a function; raises ValueError if it can never fit into memory."""
+    async def run(self, name: str, given: str, service_s: float | None) -> Execution:
+        """Execute a function, for ``service_s`` if given; raises ValueError if it can never fit into memory."""
         self.settle()
-        task = self._model.arrive(name, len(given), self._env.now())
+        task = self._model.arrive(name, len(given), self._env.now(), service_s)
         self._ends[task] = asyncio.get_running_loop().create_future()
         ended = self._ends[task]
         self._set_alarm()
@@ -47,10 +47,10 @@ class Simulated:
         total = task.finished - task.arrived
         return Execution(output, "", total, task.started - task.arrived, task.finished - task.started)
 
-    def estimate(self, name: str, given: str) -> float:
+    def estimate(self, name: str, given: str, service_s: float | None) -> float:
         """Seconds that a call would take now."""
         self.settle()
-        return self._model.estimate(name, len(given))
+        return self._model.estimate(name, len(given), service_s)
 
     def settle(self) -> None:
         """Answer the calls that have ended by now."""

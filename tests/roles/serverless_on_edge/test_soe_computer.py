@@ -17,6 +17,7 @@ from testbed.deploy.spec import rendered
 from testbed.places import home
 from testbed.roles.api import Function, FunctionResult
 from testbed.roles.discover import templates
+from testbed.roles.modelled import stating
 
 ONE_SECOND = {"f": Function(name="f", operations=1e9, concurrency=10)}
 
@@ -45,6 +46,20 @@ def test_a_single_task_takes_its_operations_by_the_speed() -> None:
         reply = await computer.run_lambda(LambdaRequest("f", "x"))
         assert (reply.retcode, reply.ptime, reply.output, reply.hops) == (OK, 1000, "x", 1)
         assert computer.env.now() - before == pytest.approx(1.0), "the answer is as late as it says"
+
+    world.run(story())
+
+
+def test_an_input_may_state_how_long_it_takes_unless_strictly_as_the_original() -> None:
+    world = World(functions=ONE_SECOND)
+
+    async def story() -> None:
+        computer = await world.start("computer", "h2")
+        stated = stating("x", 0.25)
+        assert (await computer.run_lambda(LambdaRequest("f", stated, dry=True))).ptime == 250
+        assert [(await computer.run_lambda(LambdaRequest("f", each))).ptime for each in (stated, "x")] == [250, 1000]
+        strict = await world.start("computer", "h3", strict_original=True)
+        assert (await strict.run_lambda(LambdaRequest("f", stated))).ptime == 1000
 
     world.run(story())
 
