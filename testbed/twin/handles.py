@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -35,10 +35,27 @@ class Handle:
 
 
 class Task(asyncio.Task[Any]):
-    """A task that knows its place in the order of their creation, which asyncio's set of all tasks does not."""
+    """A task that knows its place in the order of their making.
+
+    Its hash is that place, not an address in memory: sets of tasks, asyncio's own (``wait``, task groups) among them,
+    have the same order in every process.
+    """
 
     __slots__ = ("number",)
-    number: int
+
+    def __init__(
+        self,
+        number: int,
+        coro: Coroutine[Any, Any, Any],
+        loop: asyncio.AbstractEventLoop,
+        name: str | None,
+        context: Context | None,
+    ) -> None:
+        self.number = number  # first, for asyncio's initialiser puts the task into a set
+        super().__init__(coro, loop=loop, name=name or f"Task-{number}", context=context)
+
+    def __hash__(self) -> int:
+        return self.number
 
     def __str__(self) -> str:
         frames = self.get_stack(limit=1)

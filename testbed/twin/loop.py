@@ -43,7 +43,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     """An asyncio event loop in virtual time; ``now`` is the time in seconds.
 
     ``errors`` collects what callbacks and forgotten tasks raised; :meth:`run` raises the first of them when it ends.
-    ``task_made`` is called with every new task, before it runs.
+    ``task_made`` is called with every new task, before it runs (asyncio may give it its name after that).
     """
 
     # Futures and tasks ask for this when they are made; a C callable that answers False is the cheapest to ask.
@@ -113,9 +113,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         """Start ``coro`` beside the others at this instant; tasks without a name are numbered in each loop anew."""
-        number = self._number()
-        task = Task(coro, loop=self, name=name or f"Task-{number}", context=context)
-        task.number = number
+        task = Task(self._number(), coro, self, name, context)
         if self.task_made is not None:
             self.task_made(task)
         return task
