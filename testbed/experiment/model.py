@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -15,6 +16,7 @@ from testbed.document import Document
 from testbed.roles.api import Function, Parameters, System
 from testbed.timeline import Event
 from testbed.topology.model import Topology
+from testbed.twin.options import TwinOptions
 from testbed.units import Delay, Size
 from testbed.workload.spec import Workload
 
@@ -40,6 +42,11 @@ class FunctionSpec(_Part):
     memory: Size = Field(128_000_000, description="Memory limit of real code; memory held by a modelled invocation.")
     time_limit: Delay = Field(60.0, description="Real code that runs longer is killed.")
     concurrency: int = Field(1, ge=1, le=1000, description="Invocations of it that one worker node runs at a time.")
+    image: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,120}$", description="Its container image; by default its own."
+    )
+    image_size: Size = Field(10_000_000, description="Size of that image, for systems that move images about.")
+    storage: Size = Field(512_000_000, description="Private storage of an invocation, for systems that limit it.")
 
 
 class Capture(_Part):
@@ -112,6 +119,7 @@ class ExperimentFile(_Part):
     timeline: list[Event] = Field([], description="What is done to the network meanwhile.")
     collect: Collect = Field(Collect(), description="What is recorded beside the invocations.")
     published: Published | None = Field(None, description="Published values to compare with.")
+    twin: TwinOptions = Field(TwinOptions(), description="How the twin reckons; other substrates ignore it.")
     sweep: dict[str, list[Any]] = Field({}, description="Path in this file -> values; one run for each combination.")
 
 
@@ -151,6 +159,13 @@ class Experiment:
         text = StringIO()
         YAML(typ="safe", pure=True).dump(self.document.data, text)
         return text.getvalue()
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with anything in the file, the network or the code of functions."""
+        codes = [Path(each.code).read_text(encoding="utf-8") for each in self.functions.values() if each.code]
+        text = "\0".join((self.file.model_dump_json(), self.topology.digest, *codes))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def clients(self) -> tuple[str, ...]:

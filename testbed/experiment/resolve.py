@@ -45,6 +45,7 @@ class Resolver:
         listed = {name: self._function(name, spec) for name, spec in self.file.functions.items()}
         functions, problems = with_replayed(listed, self.file.workload, self.document, self.folder)
         self.problems.extend(problems)
+        self._check_images()
         placement = self._placement(topology, system) if topology and system else ()
         workload = self.file.workload
         if topology and system:
@@ -169,7 +170,18 @@ class Resolver:
             memory_bytes=spec.memory,
             time_limit_s=spec.time_limit,
             concurrency=spec.concurrency,
+            image=spec.image or name,
+            image_bytes=spec.image_size,
+            storage_bytes=spec.storage,
         )
+
+    def _check_images(self) -> None:
+        sizes: dict[str, int] = {}
+        for name, spec in self.file.functions.items():
+            image = spec.image or name
+            if sizes.setdefault(image, spec.image_size) != spec.image_size:
+                found = f"{spec.image_size} bytes for the image {image}"
+                self._wrong(("functions", name), found, f"the size it has above, {sizes[image]} bytes")
 
     def _code_file(self, name: str, written: str) -> str:
         path, place = self._beside(written), ("functions", name, "code")

@@ -36,7 +36,7 @@ class CallFailed(Exception):
     """
 
     def __init__(self, kind: Literal["unreachable", "timeout", "protocol"], detail: str) -> None:
-        self.kind = kind
+        self.kind, self.detail = kind, detail
         super().__init__(f"{kind}: {detail}")
 
 
@@ -113,8 +113,18 @@ class Environment(Protocol):
     async def run_function(self, name: str, payload: str) -> FunctionResult:
         """Run a real function in its own limited worker; never raises for what the function does."""
 
-    async def container(self, function: Function, storage_bytes: int) -> Container:
-        """Start a worker for ``function`` with a private folder of ``storage_bytes``; raises ContainerFailed."""
+    async def container(
+        self,
+        function: Function,
+        storage_bytes: int,
+        *,
+        write_rate: float | None = None,
+        read_rate: float | None = None,
+    ) -> Container:
+        """Start a worker for ``function`` with a private folder of ``storage_bytes``; raises ContainerFailed.
+
+        ``ctx.write`` and ``ctx.read`` take the time that the rates give, in bytes per second; None: no time of their own.
+        """
 
     def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
         """The agent's disk called ``name``, empty at first; rates in bytes per second, None: no limit of our own."""
@@ -136,6 +146,9 @@ class Function(BaseModel):
     memory_bytes: int = 128_000_000
     time_limit_s: float = 60.0
     concurrency: int = 1  # invocations of it that one worker node runs at a time
+    image: str = ""  # its container image; empty: one of its own, called as the function
+    image_bytes: int = 10_000_000
+    storage_bytes: int = 512_000_000  # private storage of an invocation
 
 
 @dataclass(frozen=True)
