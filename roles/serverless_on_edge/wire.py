@@ -38,6 +38,10 @@ _SERVER = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+# On a connection in use, as a counting proxy saw it with grpcio 1.85: nine bytes for each frame's head, headers and
+# trailers mostly from the compression table, five bytes before the message, and the window updates that go with it.
+# Left out: the headers of a connection's first calls, and pings (17 bytes each, a few in a second).
+_REQUEST, _STREAM_REQUEST, _REPLY, _STREAM_REPLY = 58, 44, 64, 14
 _KINDS = {grpc.StatusCode.UNAVAILABLE: "unreachable", grpc.StatusCode.DEADLINE_EXCEEDED: "timeout"}
 
 
@@ -63,6 +67,12 @@ class GrpcWire:
     def decode(self, kind: type[Any], data: bytes) -> Any:
         """The message of type ``kind`` in these bytes; raises ValueError where there is none."""
         return self._codec.decode(kind, data)
+
+    def framing(self, method: Method[Any, Any], *, reply: bool) -> int:
+        """Bytes of HTTP/2 and gRPC around one message, on a connection in use: the same whatever the message's size."""
+        if method.streams:
+            return _STREAM_REPLY if reply else _STREAM_REQUEST
+        return _REPLY if reply else _REQUEST
 
     async def serve(self, host: str, port: int, service: Service) -> None:
         """Listen on this address only; raises OSError if it is taken."""

@@ -123,7 +123,7 @@ class Environment(Protocol):
     ) -> Container:
         """Start a worker for ``function`` with a private folder of ``storage_bytes``; raises ContainerFailed.
 
-        ``ctx.write`` and ``ctx.read`` take the time that the rates give, in bytes per second; None: no time of their own.
+        ``ctx.write`` and ``ctx.read`` take the time that the rates (bytes per second) give; None: none of their own.
         """
 
     def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:

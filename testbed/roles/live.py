@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from testbed import seeds
-from testbed.roles.api import Function, FunctionResult, Method, Service, Site, Wire
+from testbed.roles.api import Container, ContainerFailed, Files, Function, FunctionResult, Method, Service, Site, Wire
+from testbed.roles.disk import Disk
+from testbed.roles.disk_wire import encoded
 from testbed.tables import Row, Table, cell
 
 Request = TypeVar("Request")
@@ -27,6 +29,11 @@ class FunctionRunner(Protocol):
 
     async def run(self, function: Function, payload: str) -> FunctionResult:
         """The function's result; never raises for what the function does."""
+
+    async def container(
+        self, function: Function, storage_bytes: int, write_rate: float | None = None, read_rate: float | None = None
+    ) -> Container:
+        """A worker that is kept for one function; raises ContainerFailed."""
 
     async def close(self) -> None:
         """End all workers."""
@@ -84,6 +91,8 @@ class LiveEnvironment:
         self.node = site.node
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._site, self._wire, self._functions, self._offset = site, wire, functions, clock_offset
+        self._folder = folder
+        self._disks: dict[str, Disk] = {}
         self._tables = {table.name: TableFile(folder, table) for table in tables}
         self._streams: dict[str, random.Random] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,6 +143,26 @@ class LiveEnvironment:
             raise RuntimeError(f"This agent has no workers to run the function {name!r} in.")
         return await self._functions.run(self._site.functions[name], payload)
 
+    async def container(
+        self,
+        function: Function,
+        storage_bytes: int,
+        *,
+        write_rate: float | None = None,
+        read_rate: float | None = None,
+    ) -> Container:
+        """Start a worker that is kept for ``function``, with a private folder of ``storage_bytes``."""
+        if self._functions is None:
+            raise ContainerFailed(f"This agent has no workers to run the function {function.name!r} in.")
+        return await self._functions.container(function, storage_bytes, write_rate, read_rate)
+
+    def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
+        """The agent's disk ``name``, in its folder ``files/name``; the same one at each call."""
+        if name not in self._disks:
+            folder = self._folder / "files" / encoded(name)
+            self._disks[name] = Disk(folder, self._site.address, read_rate, write_rate)
+        return self._disks[name]
+
     def emit(self, table: str, row: Row) -> None:
         """Append a row; raises ValueError for a table or column that the system does not declare."""
         if table not in self._tables:
@@ -158,6 +187,8 @@ class LiveEnvironment:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            for disk in self._disks.values():
+                await disk.close()
             await self._wire.close()
             if self._functions is not None:
                 await self._functions.close()

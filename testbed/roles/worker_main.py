@@ -1,4 +1,4 @@
-"""The processes in which real functions run. Started by ``workers.py`` as a script; standard library only.
+"""The processes in which real functions run. Started by ``worker_process.py``; standard library only.
 
 One small template process imports what every worker needs and forks a worker whenever the agent asks for one, which
 takes a millisecond where a new Python takes twenty or more. It never runs a function's code itself, has one thread,
@@ -7,6 +7,9 @@ and answers at all times: it alone starts, reaps and kills, so a kill cannot hit
     agent <-> template   one JSON object a packet: start (with the worker's channel), kill; ended
     agent <-> worker     JSON objects, each behind its length in four bytes
 
+The worker of a container (an order with ``storage_bytes``) has a private folder under a quota: ``worker_storage.py``.
+An order with ``reckon`` is the twin's: its functions do not wait, their steps are written down: ``worker_context.py``.
+
 A worker's memory limit is RLIMIT_DATA: private memory that can be written. RLIMIT_AS would count reserved address
 space as well, of which numeric libraries and WebAssembly engines take gigabytes without using them.
 """
@@ -14,11 +17,9 @@ space as well, of which numeric libraries and WebAssembly engines take gigabytes
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
-import random
 import resource
 import select
 import signal
@@ -30,28 +31,15 @@ import types
 from pathlib import Path
 from typing import Any, NoReturn
 
-PR_SET_PDEATHSIG = 1
+from testbed import linux
+from testbed.roles.worker_context import Context, Reckoning, TimeIsUp
+from testbed.roles.worker_storage import Storage
+
 MAX_FILES = 256
 MAX_FILE_BYTES = 256_000_000
 MAX_PROCESSES = 4096  # the kernel counts all processes of the user, so this only stops a fork bomb
 MAX_MESSAGE_BYTES = 64_000_000
-OUT_OF_MEMORY = b'{"error": "memory", "detail": ""}'
-
-
-class Context:
-    """What a function gets beside its payload."""
-
-    def __init__(self, function: str, node: str, invocation: int, seed: int) -> None:
-        self.function, self.node, self.invocation = function, node, invocation
-        self.rng = random.Random(seed)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait without using the CPU."""
-        time.sleep(seconds)
-
-    def log(self, *words: object) -> None:
-        """Write a line into the function's log on this node."""
-        print(f"[{self.invocation}]", *words, flush=True)  # noqa: T201 - standard output is the log
+OUT_OF_MEMORY = b'{"error": "memory", "detail": "", "ends": true}'
 
 
 class Channel:
@@ -82,22 +70,47 @@ class Channel:
 # A worker.
 
 
-def work(channel: Channel, order: dict[str, Any]) -> NoReturn:
+def work(channel: Channel, order: dict[str, Any], storage: Storage) -> NoReturn:
     """Load the function, say so, and run it once for each request until the agent goes away."""
     try:
         code = load(Path(order["code"]))
+        storage.clear()
     except BaseException as error:  # noqa: BLE001 - whatever the function's file does is the function's failure
-        channel.send(failure(error, order["code"]))
+        channel.send(encoded(failure(error, order["code"])))
         os._exit(1)
-    channel.send(b'{"ready": true}')
+    channel.send(encoded({"ready": True, "mounted": storage.mounted}))
+    kind = Reckoning if order.get("reckon") else Context
     while True:
         request = channel.receive()
-        context = Context(order["function"], order["node"], request["invocation"], request["seed"])
+        context = kind(order, request, storage)
         begun = time.perf_counter()
-        reply = attempt(code, context, request["payload"], order["code"])
-        channel.send(b'{"exec_s": %.9f, %s' % (time.perf_counter() - begun, reply[1:]))
-        if reply == OUT_OF_MEMORY:
-            os._exit(1)  # nobody knows what is left half-done
+        reply = attempt(code, context, request["payload"], order["code"], storage)
+        reply["exec_s"] = time.perf_counter() - begun
+        if isinstance(context, Reckoning):
+            told(context, reply)
+        try:
+            storage.clear()
+        except OSError:
+            reply["ends"] = True  # the next call gets a new worker in a new folder
+        channel.send(encoded(reply))
+        if reply.get("ends"):
+            os._exit(1)
+
+
+def encoded(reply: dict[str, Any]) -> bytes:
+    """The bytes of a reply; where even these are too much, those that say so."""
+    try:
+        return json.dumps(reply).encode()
+    except MemoryError:
+        return OUT_OF_MEMORY
+
+
+def told(context: Reckoning, reply: dict[str, Any]) -> None:
+    """Put the reckoned time in the place of the measured one; the time limit overrules whatever came out of it."""
+    if context.over and reply.get("error") != "memory":
+        reply["error"], reply["detail"] = "timeout", f"no result within {context.limit_s:g} s"
+        context.spent_s = context.limit_s or 0.0
+    reply["exec_s"], reply["steps"] = context.spent_s, context.steps
 
 
 def load(path: Path) -> Any:
@@ -113,12 +126,16 @@ def load(path: Path) -> Any:
     return code
 
 
-def attempt(code: Any, context: Context, payload: str, path: str) -> bytes:
-    """The encoded reply to one request."""
+def attempt(code: Any, context: Context, payload: str, path: str, storage: Storage) -> dict[str, Any]:
+    """The reply to one request."""
+    failed: BaseException | None = None
     try:
-        return json.dumps({"output": text_of(code(context, payload))}).encode()
-    except (MemoryError, SystemExit, Exception) as error:  # noqa: BLE001 - told to the agent
-        return failure(error, path)
+        reply: dict[str, Any] = {"output": text_of(code(context, payload))}
+    except (MemoryError, SystemExit, TimeIsUp, Exception) as error:  # noqa: BLE001 - told to the agent
+        reply, failed = failure(error, path), error
+    if not isinstance(failed, MemoryError) and (excess := storage.excess(failed)):
+        return {"error": "storage", "detail": excess}
+    return reply
 
 
 def text_of(result: object) -> str:
@@ -134,15 +151,15 @@ def text_of(result: object) -> str:
     return result
 
 
-def failure(error: BaseException, path: str) -> bytes:
-    """The encoded reply for an error; its traceback goes to the log. ``sys.exit`` ends the worker, as it asks to."""
+def failure(error: BaseException, path: str) -> dict[str, Any]:
+    """The reply for an error; its traceback goes to the log. ``sys.exit`` ends the worker, as it asks to."""
     if isinstance(error, MemoryError):
-        return OUT_OF_MEMORY
+        return {"error": "memory", "detail": "", "ends": True}  # nobody knows what is left half-done
     with contextlib.suppress(Exception):  # an error whose own text fails is still an error
         traceback.print_exception(error)
     if isinstance(error, SystemExit):
         os._exit(error.code if isinstance(error.code, int) else 1)
-    return json.dumps({"error": "exception", "detail": explain(error, path)}).encode()
+    return {"error": "exception", "detail": explain(error, path)}
 
 
 def explain(error: BaseException, path: str) -> str:
@@ -157,27 +174,30 @@ def explain(error: BaseException, path: str) -> str:
     return f"{type(error).__name__}: {said}{where}"
 
 
-def confine(order: dict[str, Any], parent: int) -> None:
+def confine(order: dict[str, Any], parent: int) -> Storage:
     """Limits, a folder and a log of its own, and an end with the template's."""
     os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before the line above
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # a full machine ends functions first
+    quota: int | None = order.get("storage_bytes")
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    storage = Storage(Path(order["scratch"]), quota, mount=not order.get("reckon"))
+    linux.die_with_parent(signal.SIGKILL)  # not before: new privileges would take it back
+    if os.getppid() != parent:
+        os._exit(1)  # it died before the line above
     for kind, limit in (
         (resource.RLIMIT_DATA, order["memory_bytes"]), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, MAX_FILES),
-        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES), (resource.RLIMIT_NPROC, MAX_PROCESSES),
+        (resource.RLIMIT_FSIZE, max(MAX_FILE_BYTES, quota or 0)), (resource.RLIMIT_NPROC, MAX_PROCESSES),
     ):
         hard = resource.getrlimit(kind)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (limit, limit))
     os.chdir(order["scratch"])
     os.environ.update(HOME=order["scratch"], TMPDIR=order["scratch"])
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for number in (1, 2):
         os.dup2(log, number)
     os.close(log)
+    return storage
 
 
 # The template.
@@ -237,8 +257,7 @@ class Template:
         for each in (self._control, self._wake, self._wake_end):
             each.close()
         try:
-            confine(order, parent)
-            work(Channel(socket.socket(fileno=descriptor)), order)
+            work(Channel(socket.socket(fileno=descriptor)), order, confine(order, parent))
         finally:
             os._exit(1)  # never back into the template's loop
 
@@ -254,6 +273,7 @@ class Template:
             self._control.send(json.dumps({"ended": number, "status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the template on the socket whose number is the last argument."""
     gc.freeze()  # shared with the workers as long as nobody touches it
-    Template(socket.socket(fileno=int(sys.argv[1]))).live()
+    Template(socket.socket(fileno=int(sys.argv[-1]))).live()

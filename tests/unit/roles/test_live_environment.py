@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from testbed import seeds
-from testbed.roles.api import CallFailed, Function, FunctionResult, Method, Service, Site
+from testbed.roles.api import CallFailed, Container, ContainerFailed, Function, FunctionResult, Method, Service, Site
 from testbed.roles.live import LiveEnvironment
 from testbed.tables import Column, Table
 
@@ -44,6 +44,9 @@ class Loopback:
         for letter in message:
             yield letter
 
+    def framing(self, method: Method[Any, Any], *, reply: bool) -> int:
+        return 0
+
     async def close(self) -> None:
         self.closed = True
 
@@ -55,6 +58,11 @@ class Doubler:
 
     async def run(self, function: Function, payload: str) -> FunctionResult:
         return FunctionResult(payload * 2)
+
+    async def container(
+        self, function: Function, storage_bytes: int, write_rate: float | None = None, read_rate: float | None = None
+    ) -> Container:
+        raise ContainerFailed(f"no room for {storage_bytes} bytes")
 
     async def close(self) -> None:
         self.closed = True

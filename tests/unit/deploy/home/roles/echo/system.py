@@ -77,6 +77,9 @@ class LineWire:
     def stream(self, address: str, method: Method[Any, Any], message: Any) -> AsyncIterator[Any]:
         raise NotImplementedError
 
+    def framing(self, method: Method[Any, Any], *, reply: bool) -> int:
+        return 1 if reply else len(method.name) + 2  # the ends of lines, and the line with the method
+
     async def close(self) -> None:
         for server in self._servers:
             server.close()
