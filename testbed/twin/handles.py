@@ -31,7 +31,7 @@ class Handle:
 
     def __str__(self) -> str:
         owner = getattr(self._callback, "__self__", self._callback)  # a task, where this is its next step
-        return str(owner)
+        return whereabouts(owner) if isinstance(owner, asyncio.Task) else str(owner)
 
 
 class Task(asyncio.Task[Any]):
@@ -57,7 +57,9 @@ class Task(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self.number
 
-    def __str__(self) -> str:
-        frames = self.get_stack(limit=1)
-        where = f", {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
-        return f"{self.get_name()} ({getattr(self.get_coro(), '__qualname__', '?')}{where})"
+
+def whereabouts(task: asyncio.Task[Any]) -> str:
+    """A task's name, its coroutine, and the line at which it waits."""
+    frames = task.get_stack(limit=1)
+    where = f", {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
+    return f"{task.get_name()} ({getattr(task.get_coro(), '__qualname__', '?')}{where})"

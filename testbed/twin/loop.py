@@ -24,8 +24,7 @@ from math import inf
 from typing import Any, ClassVar, NoReturn, TypeVar
 from weakref import WeakValueDictionary
 
-from testbed.twin.handles import Handle as Handle
-from testbed.twin.handles import Task as Task
+from testbed.twin.handles import Handle, Task, whereabouts
 
 T = TypeVar("T")
 Entry = tuple[float, int, Any, Any]  # (time, sequence number, callback, arguments); see VirtualLoop._fire
@@ -118,10 +117,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.task_made(task)
         return task
 
-    def pending(self) -> list[Task]:
-        """The tasks that have not ended, in the order of their creation."""
-        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, Task)]
-        return sorted(tasks, key=lambda task: task.number)
+    def pending(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended, in the order of their making."""
+        return sorted(asyncio.all_tasks(self), key=lambda task: getattr(task, "number", inf))
 
     # Running.
 
@@ -213,7 +211,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._sweep_at = max(FEW_TIMERS, 2 * len(timers))
 
     def _stall(self) -> NoReturn:
-        waiting = [str(task) for task in self.pending()]
+        waiting = [whereabouts(task) for task in self.pending()]
         more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
         raise Stalled(
             f"At {self.now:.6g} s of virtual time, nothing will ever happen any more: no timer is set, and these wait "
@@ -230,7 +228,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._drain()
         for task in left:
             if not task.done():
-                self.errors.append(RuntimeError(f"At the end of the run, a task waits on although cancelled: {task}"))
+                self.errors.append(
+                    RuntimeError(f"At the end of the run, a task waits on although cancelled: {whereabouts(task)}")
+                )
             elif task is not main and not task.cancelled() and (error := task.exception()):
                 self.errors.append(error)
         self._timers.clear()

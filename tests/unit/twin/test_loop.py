@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.twin.loop import FEW_TIMERS, Task, VirtualLoop
+from testbed.twin.handles import Task
+from testbed.twin.loop import FEW_TIMERS, VirtualLoop
 
 
 def test_time_passes_only_while_everybody_waits() -> None:
