@@ -34,8 +34,9 @@ def with_replayed(
         for each in brought:
             made = _copy(functions[replay.like], each)
             if found.setdefault(each.name, made) != made:
-                expected = "another name, or one memory for both"
-                problems.append(document.problem(place, f"a second function {show(each.name)}", expected))
+                twice = f"a second function {show(each.name)}, with another memory"
+                hint = "Give each replay a function of its own to be like."
+                problems.append(document.problem(place, twice, "functions that differ to have names that do", hint))
     return found, problems
 
 

@@ -1,0 +1,30 @@
+"""What a payload says about how long its invocation takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from testbed.roles.modelled import stated_service_s, stating
+
+
+@pytest.mark.parametrize("payload", ["", "AAAA", '{"input":"AAA"}', '{"input": "{\\"service_s\\": 1}"}', 'ä "ö" \n'])
+def test_what_is_stated_is_read_again_and_the_payload_is_kept(payload: str) -> None:
+    stated = stating(payload, 0.1234567)
+    assert stated_service_s(stated) == 0.123457
+    assert json.loads(stated)["input"] == payload
+
+
+@pytest.mark.parametrize("payload", [
+    "", "service_s", '"service_s"', '{"service_s"', '["service_s"]', '{"input": "\\"service_s\\": 1"}',
+    '{"service_s": -1}', '{"service_s": true}', '{"service_s": "1"}', '{"service_s": NaN}', '{"service_s": 1e999}',
+    '{"service_s": null}', '{"input": {"service_s": 1}}', '{"service_s": ' + "[" * 100_000,
+])  # fmt: skip
+def test_a_payload_without_a_sound_number_states_nothing(payload: str) -> None:
+    assert stated_service_s(payload) is None
+
+
+@pytest.mark.parametrize(("payload", "seconds"), [('{"service_s": 0}', 0.0), (' {"a": [], "service_s": 2.5}', 2.5)])
+def test_any_json_object_may_state_it(payload: str, seconds: float) -> None:
+    assert stated_service_s(payload) == seconds
