@@ -1,0 +1,260 @@
+"""One direction of one link in virtual time: the rules of :mod:`testbed.shaping.queue`, for whole trains of packets.
+
+A :class:`Train` is a run of packets of one connection that leave together. It moves with its first packet: each limited
+link costs one event, at which the times of its first and last packet at the next stop are known. Losses cut a train
+into the runs of packets that are left.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from testbed.shaping.queue import JITTERS, Treatment
+
+if TYPE_CHECKING:
+    from testbed.twin.loop import VirtualLoop
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+class Stop(Protocol):
+    """What a train can come to on its way: a limited link, a stretch of unlimited ones, or its goal."""
+
+    def take(self, train: Train) -> None:
+        """The first packet of ``train`` is here, at the time ``train.first``."""
+
+
+class Target(Protocol):
+    """Who receives a train at the end of its way."""
+
+    def arrive(self, train: Train) -> None:
+        """The first packet of ``train`` has arrived, at ``train.first``; the last one does at ``train.last``."""
+
+
+class Train:
+    """``count`` packets in a row: all of ``head`` bytes on the wire but the last, which has ``tail``.
+
+    They carry the payload from offset ``start`` to ``end`` of their stream, ``step`` bytes each but the last, and the
+    acknowledgement of the other direction: all before ``ack``, and the ranges ``sack`` beyond it.
+    """
+
+    __slots__ = (
+        "ack", "count", "end", "first", "head", "hop", "last", "sack", "sent", "start", "starts", "step", "stops",
+        "tail", "target", "wire",
+    )  # fmt: skip
+
+    stops: tuple[Stop, ...]
+    target: Target
+
+    def __init__(self, start: int, end: int, count: int, step: int, head: float, tail: float, first: float) -> None:
+        self.start, self.end, self.count, self.step = start, end, count, step
+        self.head, self.tail = head, tail
+        self.wire = head * (count - 1) + tail
+        self.first = self.last = self.sent = self.starts = first
+        self.ack = self.hop = 0
+        self.sack: Ranges = ()
+
+    def run(self, begin: int, stop: int) -> Train:
+        """The packets from number ``begin`` to before ``stop``, as a train of their own at the same place."""
+        is_last = stop == self.count
+        end = self.end if is_last else min(self.end, self.start + stop * self.step)
+        start = min(self.end, self.start + begin * self.step)
+        piece = Train(start, end, stop - begin, self.step, self.head, self.tail if is_last else self.head, self.first)
+        gap = (self.last - self.first) / (self.count - 1) if self.count > 1 else 0.0
+        piece.first, piece.last = self.first + gap * begin, self.last if is_last else self.first + gap * (stop - 1)
+        piece.ack, piece.sack, piece.sent = self.ack, self.sack, self.sent
+        piece.stops, piece.hop, piece.target = self.stops, self.hop, self.target
+        return piece
+
+
+class Lane:
+    """What leaves one end of one link. Times are virtual seconds, sizes bytes on the wire."""
+
+    def __init__(self, loop: VirtualLoop, shape: Treatment, rng: Callable[[], Random]) -> None:
+        self._loop, self._make_rng = loop, rng
+        self._rng: Random | None = None
+        self._held: deque[Train] = deque()  # all under way, first to arrive first
+        self._waiting: deque[Train] = deque()  # those of them that had to wait for the rate
+        self._free_at = self._last_due = -inf
+        self.cuts: list[tuple[float, float]] = []  # when it was down: from, until
+        self.up, self.transfers = True, 0
+        self.packets = self.dropped_queue = self.dropped_loss = self.dropped_down = 0
+        self.size_bytes = 0.0
+        self._adopt(shape)
+
+    def _adopt(self, shape: Treatment) -> None:
+        self.shape, self._credit = shape, shape.credit
+        self._set_pace()
+        self._spoils = bool(shape.loss or shape.duplicate or shape.corrupt or shape.reorder)
+        self._careful = self._spoils or not self.up
+        if (self._spoils or shape.jitter) and self._rng is None:
+            self._rng = self._make_rng()
+
+    def _set_pace(self) -> None:
+        rate = self.shape.rate
+        self._per_byte = 8 * (self.transfers + 1) / rate if rate is not None else 0.0
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether packets meet nothing but a constant delay here."""
+        return self.shape.rate is None and not (self._spoils or self.shape.jitter)
+
+    def share_with(self, transfers: int) -> None:
+        """So many bulk transfers use the link now: trains that come from now on get one share beside them."""
+        self.transfers = transfers
+        self._set_pace()
+
+    def was_down(self, begin: float, end: float) -> bool:
+        """Whether the link was down at any moment from ``begin`` to ``end``."""
+        return any(down <= end and begin < up for down, up in self.cuts)
+
+    def take(self, train: Train) -> None:
+        """The first packet of ``train`` is at the link."""
+        if not self._careful:
+            self._admit(train)
+        elif not self.up:
+            self.dropped_down += train.count
+        else:
+            for run in list(self._spoilt(train)):
+                self._admit(run)
+
+    def reshape(self, now: float, shape: Treatment) -> None:
+        """Put another shape in force: what waits for the rate follows it, what has left the queue does not."""
+        waiting = [train for train in self._held if train.starts > now]
+        if waiting:
+            self._free_at = waiting[0].starts + self._credit  # the packet being serialised ends as it began
+            self._held = deque(train for train in self._held if train.starts <= now)
+        self._last_due = max((train.first for train in self._held), default=-inf)
+        self._waiting.clear()
+        self._adopt(shape)
+        for train in waiting:
+            train.first = train.last = now
+            self._schedule(train)
+
+    def connect(self, now: float, up: bool) -> None:
+        """Cut the direction, which loses what is under way, or mend it."""
+        if up == self.up:
+            return
+        self.up, self._careful = up, self._spoils or not up
+        if up:
+            self.cuts[-1] = (self.cuts[-1][0], now)
+            return
+        self.cuts.append((now, inf))
+        self.dropped_down += sum(train.count for train in self._held)
+        self._held.clear()
+        self._waiting.clear()
+        self._free_at = self._last_due = -inf
+
+    def _spoilt(self, train: Train) -> Iterator[Train]:
+        """The runs of packets that loss and corruption leave of a train, and the copies that duplication adds."""
+        shape, rng = self.shape, self._rng
+        assert rng is not None  # _adopt made it
+        begin, copies = 0, []
+        for number in range(train.count):
+            if shape.loss and rng.random() < shape.loss:
+                sound = 0
+            else:
+                wanted = 2 if shape.duplicate and rng.random() < shape.duplicate else 1
+                sound = sum(not (shape.corrupt and rng.random() < shape.corrupt) for _ in range(wanted))
+                self.dropped_loss += wanted - max(sound, 1)
+            if sound == 2:
+                copies.append(train.run(number, number + 1))
+            if sound == 0:
+                self.dropped_loss += 1
+            if begin < number and (sound == 0 or shape.reorder):
+                yield train.run(begin, number)
+            if sound == 0 or shape.reorder:
+                begin = number if sound else number + 1
+        if begin == 0:
+            yield train
+        elif begin < train.count:
+            yield train.run(begin, train.count)
+        yield from copies
+
+    def _admit(self, train: Train) -> None:
+        """Take what fits into the queue; the rest is dropped."""
+        if self._per_byte and (train.count > 1 or self._free_at - self._credit > train.first):
+            fitting = self._room(train)
+            if fitting < train.count:
+                self.dropped_queue += train.count - max(fitting, 0)
+                if fitting <= 0:
+                    return
+                train = train.run(0, fitting)
+        self._schedule(train)
+
+    def _room(self, train: Train) -> int:
+        """How many packets of ``train`` find room, counting what leaves while they arrive."""
+        shape, now, pace = self.shape, train.first, self._per_byte
+        waiting = self._waiting
+        while waiting and now >= waiting[0].starts + (waiting[0].count - 1) * waiting[0].head * pace:
+            waiting.popleft()
+        if shape.queue_packets is None and shape.queue_bytes is None:
+            return train.count
+        gone = 0
+        if waiting and waiting[0].starts <= now:
+            gone = 1 + int((now - waiting[0].starts) / (waiting[0].head * pace))
+        gone += int((train.last - now) / (train.head * pace)) if train.head else 0
+        gone += self._free_at - self._credit <= now
+        if shape.queue_packets is not None:
+            return shape.queue_packets - sum(each.count for each in waiting) + gone
+        assert shape.queue_bytes is not None
+        room = shape.queue_bytes - sum(each.wire for each in waiting) + gone * train.head
+        return train.count if train.wire <= room else int(room / train.head)
+
+    def _schedule(self, train: Train) -> None:
+        now, free, credit, pace = train.first, self._free_at, self._credit, self._per_byte
+        begins = free if free > now else now
+        self._free_at = ends = begins + train.wire * pace
+        train.starts = starts = free - credit if free - credit > now else now
+        if train.count == 1:
+            leaves = last = ends - credit if ends - credit > now else now
+        else:
+            leaves = max(now, begins + train.head * pace - credit)
+            last = max(leaves, ends - credit, train.last + (0.0 if credit else train.tail * pace))
+        if pace and (starts > now or train.count > 1):
+            self._waiting.append(train)
+        shape = self.shape
+        if shape.jitter or shape.reorder:
+            self._jitter(train, leaves, last)
+            return
+        due = leaves + shape.delay
+        if due < self._last_due:
+            due = self._last_due
+        self._last_due = train.first = due
+        train.last = last + shape.delay if last + shape.delay > due else due
+        self._held.append(train)
+        self._loop.at(due, self._deliver, due)
+
+    def _jitter(self, train: Train, leaves: float, last: float) -> None:
+        """Schedule where packets have delays of their own; a reordered one stands alone and overtakes."""
+        shape, rng = self.shape, self._rng
+        assert rng is not None  # _adopt made it
+        if shape.reorder and rng.random() < shape.reorder:
+            train.first = train.last = leaves
+            place = sum(each.first <= leaves for each in self._held)
+            self._held.insert(place, train)
+        else:
+            gap = (last - leaves) / (train.count - 1) if train.count > 1 else 0.0
+            dues = [leaves + gap * number + self._delay(rng) for number in range(train.count)]
+            self._last_due = train.first = max(dues[0], self._last_due)
+            train.last = max(train.first, *dues)
+            self._held.append(train)
+        self._loop.at(train.first, self._deliver, train.first)
+
+    def _delay(self, rng: Random) -> float:
+        shape = self.shape
+        return max(0.0, shape.delay + shape.jitter * JITTERS[shape.distribution](rng)) if shape.jitter else shape.delay
+
+    def _deliver(self, due: float) -> None:
+        """Hand on what is due; an event whose train was rescheduled or lost finds nothing."""
+        held = self._held
+        while held and held[0].first <= due:
+            train = held.popleft()
+            self.packets += train.count
+            self.size_bytes += train.wire
+            train.hop = hop = train.hop + 1
+            train.stops[hop].take(train)

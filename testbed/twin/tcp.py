@@ -1,0 +1,55 @@
+"""What both ends of the twin's TCP connections share: costs, constants and arithmetic with ranges of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from testbed.twin.options import TwinOptions
+
+MSS = 1448  # bytes of payload in a full packet at an MTU of 1500 with timestamps
+FIRST_WINDOW = 10  # packets (RFC 6928)
+TRAIN = 10  # packets at most that are moved as one
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Payload bytes of a full packet and header bytes of each; no header: no acknowledgements on the wire either."""
+
+    step: int
+    header: float
+
+    @classmethod
+    def of(cls, options: TwinOptions) -> Costs:
+        """The costs that an experiment asks for; a free message is one packet, however long."""
+        if options.messages == "free":
+            return cls(1 << 60, 0.0)
+        return cls(MSS, MSS * (1 / options.tcp_efficiency - 1))
+
+
+def gaps(start: int, end: int, ranges: Iterable[Range]) -> Iterator[Range]:
+    """What ``ranges`` (sorted, apart) leave uncovered of ``start`` to ``end``."""
+    for begin, until in ranges:
+        if start < min(begin, end):
+            yield start, min(begin, end)
+        start = max(start, until)
+    if start < end:
+        yield start, end
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """The same bytes as sorted ranges that do not touch."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
+
+
+def length(ranges: Iterable[Range]) -> int:
+    """How many bytes they hold."""
+    return sum(end - start for start, end in ranges)

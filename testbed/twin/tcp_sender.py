@@ -1,0 +1,262 @@
+"""The sending half of a TCP connection's end: window, slow start, recovery, time-outs.
+
+They follow Linux with the simplifications that ``docs/twin.md`` lists. What the sender knows of the other end has come
+in a packet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any
+
+from testbed.twin.link import Ranges, Train
+from testbed.twin.link_path import Path
+from testbed.twin.tcp import FIRST_WINDOW, TRAIN, Costs, Range, gaps, length
+
+if TYPE_CHECKING:
+    from testbed.twin.loop import VirtualLoop
+    from testbed.twin.tcp_receiver import Receiver
+
+LEAST_TIMEOUT, MOST_TIMEOUT = 0.2, 120.0  # Linux: TCP_RTO_MIN, TCP_RTO_MAX
+PROBE_MARGIN = 0.008  # two ticks at 250 Hz, as Linux adds to its tail loss probe
+LEFT = 0.7  # of the window after a loss (CUBIC)
+
+Message = tuple[int, Callable[..., object], tuple[Any, ...]]  # where it ends, and whom to tell
+
+
+class Sender:
+    """Sends payload to a receiver at the other end. Offsets count bytes from the first; windows count packets.
+
+    ``beside`` is the receiver at this end, whose acknowledgements travel with what is sent.
+    """
+
+    __slots__ = (
+        "_backoff", "_costs", "_deadline", "_end", "_flight", "_judged", "_last_sent", "_loop", "_lost", "_messages",
+        "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_sacked", "_smoothed", "_target",
+        "_threshold", "_una", "_variation", "_wakes", "_window", "beside", "inflight",
+    )  # fmt: skip
+
+    beside: Receiver
+
+    def __init__(self, loop: VirtualLoop, path: Path, costs: Costs, target: Receiver) -> None:
+        self._loop, self._path, self._costs, self._target = loop, path, costs, target
+        self._messages: deque[Message] = target.messages
+        self._flight: deque[Train] = deque()  # sent and not acknowledged
+        self._end = self._next = self._una = self.inflight = 0
+        self._window, self._threshold = float(FIRST_WINDOW), inf
+        self._peak = self._peak_until = 0  # most packets in flight in this window
+        self._last_sent, self._deadline, self._wakes = -inf, inf, inf
+        self._smoothed, self._variation, self._backoff, self._probed = 0.0, 0.0, 1, False
+        self._lost: list[Range] = []  # to be sent again
+        self._sacked: Ranges = ()
+        self._recover = self._judged = 0  # where recovery ends; holes before that were found
+
+    def send(self, size: int, arrived: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Hand over a message; ``arrived(*args)`` is called when its last byte is at the other end."""
+        is_free = self._next == self._end and not self._lost
+        self._end += size if size > 0 else 1
+        self._messages.append((self._end, arrived, args))
+        if not is_free:
+            return  # acknowledgements of what is under way let it go
+        now = self._loop.now
+        if not self._flight and self._window > FIRST_WINDOW:
+            self._restart(now - self._last_sent)
+        self._push(now, now)
+
+    def stop(self) -> None:
+        """The connection is closed: no timer does anything any more."""
+        self._flight.clear()
+        self._lost = []
+        self._next = self._end
+
+    def _restart(self, idle: float) -> None:
+        """Halve the window for each time-out of silence, down to the first one."""
+        timeout = self.timeout
+        while idle > timeout and self._window > FIRST_WINDOW:
+            idle -= timeout
+            self._window = max(FIRST_WINDOW, self._window / 2)
+
+    def _push(self, now: float, last: float) -> None:
+        """Send what the window allows, spread from ``now`` to ``last`` like the acknowledgements that allow it."""
+        step = self._costs.step
+        room = total = int(self._window) - self.inflight
+        while room > 0:
+            if self._lost:
+                start, until = self._lost[0]
+            elif self._next < self._end:
+                start, until = self._next, self._end
+            else:
+                break
+            count = min(room, TRAIN, -(-(until - start) // step))
+            end = min(until, start + count * step)
+            first = now + (last - now) * (total - room) / total
+            room -= count
+            self._emit(start, end, count, first, now + (last - now) * (total - room) / total)
+        if self.inflight > self._peak or self._una >= self._peak_until:
+            self._peak, self._peak_until = self.inflight, self._next
+
+    def _emit(self, start: int, end: int, count: int, first: float, last: float) -> None:
+        step, header = self._costs.step, self._costs.header
+        tail = end - start - (count - 1) * step + header
+        train = Train(start, end, count, step, step + header if count > 1 else tail, tail, first)
+        train.last = last
+        if start < self._next:
+            train.sent = -inf  # sent again: its acknowledgement measures nothing
+            if self._lost:
+                self._lost[:1] = [(end, self._lost[0][1])] if end < self._lost[0][1] else []
+        else:
+            self._next = end
+        self._flight.append(train)
+        self.inflight += count
+        self._last_sent = last
+        if len(self._flight) == 1:
+            self._arm(first)
+        if first > self._loop.now:
+            self._loop.at(first, self._launch, train)
+        else:
+            self._launch(train)
+
+    def _launch(self, train: Train) -> None:
+        """Put a train on its way, with the acknowledgement of what has come from the other end."""
+        if self._target.is_closed:
+            return
+        beside = self.beside
+        train.ack, beside.unacked = beside.received, 0
+        if beside.early:
+            train.sack = tuple(beside.early)
+        train.target = self._target
+        train.stops = stops = self._path.stops
+        stops[0].take(train)
+
+    def acknowledged(self, train: Train) -> None:
+        """An acknowledgement has come: one packet, or a train of them up to ``train.last``."""
+        ack, now = train.ack, self._loop.now
+        if ack > self._una:
+            self._una = ack
+            self._forget(ack, now)
+        if train.sack and train.sack[-1][1] > self._una:
+            self._hear_of_holes(train.sack, now)
+        if self._lost or self._next < self._end:
+            self._push(now, train.last)
+
+    def _forget(self, ack: int, now: float) -> None:
+        """Drop what has arrived from the books, measure the round trip, open the window."""
+        flight, count, sent = self._flight, 0, -inf
+        while flight and flight[0].end <= ack:
+            train = flight.popleft()
+            count += train.count
+            sent = train.sent
+        self.inflight -= count
+        if sent > -inf:
+            self.measured(now - sent)
+        if self._recover:
+            self._recovering(ack)
+        elif self._window < self._threshold:
+            if self._window < 2 * self._peak:
+                self._window = min(self._window + count, self._threshold)
+        elif self._window <= self._peak + 1:
+            self._window += count / self._window
+        self._backoff, self._probed = 1, False
+        if flight:
+            self._arm(now)
+
+    def _hear_of_holes(self, sack: Ranges, now: float) -> None:
+        """Later packets are there and earlier ones are not: lost at the third, else a quarter round trip later."""
+        self._sacked = tuple(each for each in sack if each[1] > self._una)
+        if self._recover:
+            self._recount()
+        if length(self._sacked) > 2 * self._costs.step:
+            self._judge()
+        elif self._sacked[-1][1] > self._judged:
+            self._loop.at(now + self._smoothed / 4, self._judge_and_push)
+
+    def _judge_and_push(self) -> None:
+        self._judge()
+        self._push(self._loop.now, self._loop.now)
+
+    def _judge(self) -> None:
+        """Take the holes below the last range that is there for lost, and shrink the window once a round trip."""
+        if not self._sacked or self._sacked[-1][1] <= max(self._judged, self._una):
+            return
+        holes = list(gaps(max(self._una, self._judged), self._sacked[-1][1], self._sacked))
+        self._judged = self._sacked[-1][1]
+        if not holes:
+            return
+        self._lost += holes
+        if not self._recover:
+            self._window = self._threshold = max(2.0, self._window * LEFT)
+            self._recover = self._next
+        self._recount()
+
+    def _recovering(self, ack: int) -> None:
+        """Count anew what is under way; recovery is over when all that was sent before it is there."""
+        self._lost = [(max(ack, start), end) for start, end in self._lost if end > ack]
+        self._flight = deque(train for train in self._flight if train.end > ack)
+        self._sacked = tuple(each for each in self._sacked if each[1] > ack)
+        if self._window < self._threshold:
+            self._window += 1
+        self._recount()
+        if ack >= self._recover:
+            self._recover = self._next if self._lost or self._sacked else 0
+        if not self._recover:
+            self._flight = deque(sorted(self._flight, key=lambda train: train.end))
+            self.inflight = sum(train.count for train in self._flight)
+
+    def _recount(self) -> None:
+        """In recovery, what is under way is neither acknowledged, nor known to be there, nor known to be lost."""
+        missing = length(gaps(self._una, self._next, self._sacked)) - length(self._lost)
+        self.inflight = max(0, ceil(missing / self._costs.step))
+
+    def measured(self, round_trip: float) -> None:
+        """A round trip took so many seconds."""
+        if not self._smoothed:
+            self._smoothed, self._variation = round_trip, round_trip / 2
+            return
+        error = round_trip - self._smoothed
+        self._smoothed += error / 8
+        self._variation += (abs(error) - self._variation) / 4
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without an acknowledgement after which everything counts as lost."""
+        first = self._smoothed + max(LEAST_TIMEOUT, 4 * self._variation) if self._smoothed else 1.0
+        return min(MOST_TIMEOUT, first * self._backoff)
+
+    def _arm(self, now: float) -> None:
+        """(Re)start the clock of what is under way: a probe of the tail first, then the time-out."""
+        due = now + self.timeout
+        if self.inflight > 1 and not self._probed and self._smoothed and not self._recover:
+            due = min(due, now + 2 * self._smoothed + PROBE_MARGIN)
+        self._deadline = due
+        if due < self._wakes:
+            self._wakes = due
+            self._loop.at(due, self._wake, due)
+
+    def _wake(self, due: float) -> None:
+        if due != self._wakes:
+            return  # an earlier one took its place
+        self._wakes, now = inf, self._loop.now
+        if not self._flight and not self._lost:
+            return
+        if now < self._deadline:
+            self._wakes = self._deadline
+            self._loop.at(self._deadline, self._wake, self._deadline)
+        else:
+            self._expire(now)
+
+    def _expire(self, now: float) -> None:
+        """Nothing came for too long: probe with the last packet, or take all for lost and begin with one packet."""
+        if self.inflight > 1 and not self._probed and not self._recover:
+            self._probed, end = True, self._flight[-1]
+            self._emit(end.start + (end.count - 1) * end.step, end.end, 1, now, now)
+        else:
+            if not self._recover or self._backoff == 1:
+                self._threshold = max(2.0, self._window * LEFT)
+            self._flight.clear()
+            self._window, self._backoff, self.inflight = 1.0, self._backoff * 2, 0
+            self._lost = list(gaps(self._una, self._next, self._sacked))
+            self._recover = self._judged = self._next
+            self._push(now, now)
+        self._arm(now)
