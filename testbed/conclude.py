@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from testbed import store
 from testbed.collect import invocations, summary
 from testbed.collect.pcap import Captures
-from testbed.collect.sampler import Sampler
+from testbed.collect.sampler import Cost
 from testbed.collect.schema import INVOCATIONS, SUMMARY
 from testbed.collect.system import joined
-from testbed.conduct import Conductor
+from testbed.conduct import Script
 from testbed.experiment.model import Experiment
 from testbed.fidelity import evidence
 from testbed.fidelity.evidence import Evidence
@@ -28,17 +28,22 @@ from testbed.topology.model import End
 
 @dataclass
 class Traces:
-    """What the workload left behind in memory; ``t0`` on the reference clock, ``ended`` in seconds after it."""
+    """What the workload left behind in memory; ``t0`` on the reference clock, ``ended`` in seconds after it.
+
+    ``cost`` tells what sampling has cost so far; in the twin there are no captures, and ``doubts`` may name what its
+    times were not calibrated for.
+    """
 
     t0: float
-    conductor: Conductor
-    sampler: Sampler
-    captures: Captures
+    script: Script
+    cost: Callable[[], Cost]
+    captures: Captures | None
     events: Sequence[Row]
     machine: Sequence[MachineSample]
     before: Mapping[End, Counters]
     after: Mapping[End, Counters]
     ended: float = 0.0
+    doubts: Sequence[str] = ()
 
 
 def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: bool) -> None:
@@ -58,7 +63,8 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     if traces is not None:
         record.events = [dict(row) for row in traces.events]
         record.duration_s = traces.ended
-        traces.captures.flows(traces.t0)
+        if traces.captures is not None:
+            traces.captures.flows(traces.t0)
     if experiment.file.published and not experiment.file.sweep:
         record.published = compare(experiment.file.published, [({}, record.summary)])
     (run.folder / "topology.svg").write_text(svg(experiment.topology, _loads(experiment, traces)), encoding="utf-8")
@@ -77,7 +83,7 @@ def _schedules(run: Run, experiment: Experiment) -> None:
 def _invocations(run: Run, experiment: Experiment, merged: invocations.Invocations, verdict: Verdict) -> None:
     record = run.record
     stamp: Row = {
-        "run_id": record.run_id,
+        "run_id": record.label,
         "verdict": verdict.level,
         "substrate": record.substrate,
         "system": record.system,
@@ -95,18 +101,20 @@ def _judge(
     if traces is None:
         return Verdict("invalid", (Reason("invalid", "complete", "The run ended before its workload was over."),))
     agents = [run.folder / "hosts" / node / role for node, role in experiment.placement]
-    mechanisms, shapes = run.record.mechanisms, traces.conductor.shapes
+    mechanisms, shapes = run.record.mechanisms, traces.script.shapes
     verdict = judge(
         Evidence(
-            firing=evidence.firing(merged.rows, traces.conductor.killed_clients, merged.waiting),
+            firing=evidence.firing(merged.rows, traces.script.killed_clients, merged.waiting),
             lags=evidence.lags(agents, traces.t0, traces.t0 + traces.ended),
             machine=evidence.during(traces.machine, traces.ended),
             links=evidence.link_uses(traces.before, traces.after, mechanisms, shapes),
             calibration=run.record.calibration,
             events=traces.events,
-            exits=traces.conductor.exits,
+            exits=traces.script.exits,
             refused=merged.refused,
-            sampling=traces.sampler.cost,
+            sampling=traces.cost(),
+            virtual=run.record.virtual,
+            doubts=traces.doubts,
             smallest_delay_s=evidence.smallest_delay(shapes),
         )
     )

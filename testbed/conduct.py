@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from testbed.collect.events import EventRecorder
-from testbed.deploy.fleet import Fleet
+from testbed.deploy.fleet import Fleet as LiveFleet
 from testbed.errors import AgentFailed, TestbedError
 from testbed.experiment.load import ends_of
 from testbed.experiment.model import Experiment
@@ -47,49 +47,44 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-class Conductor:
-    """Follows one workload from its start to its end. ``clock`` is seconds after the start."""
+class Quiet:
+    """A view that shows nothing."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        network: Network,
-        fleet: Fleet,
-        events: EventRecorder,
-        view: View,
-        clock: Callable[[], float],
-    ) -> None:
-        self._experiment, self._network, self._fleet = experiment, network, fleet
-        self._events, self._view, self._clock = events, view, clock
-        self._pending = sorted(experiment.file.timeline, key=lambda event: event.at)
-        self._shown = 0.0
+    def phase(self, name: str) -> None:
+        """Nobody is told."""
+
+    def progress(self, now: Progress) -> None:
+        """Nobody is told."""
+
+    def close(self) -> None:
+        """Nothing was open."""
+
+
+class Fleet(Protocol):
+    """The agents, as far as a timeline concerns them."""
+
+    def kill(self, node: str, role: str) -> None: ...
+
+
+class Script:
+    """The timeline of an experiment and what came of it: the shapes in force, agents that ended, clients killed."""
+
+    def __init__(self, experiment: Experiment, network: Network, fleet: Fleet, events: EventRecorder) -> None:
+        self._experiment, self._network, self._agents, self._events = experiment, network, fleet, events
+        self.pending = sorted(experiment.file.timeline, key=lambda event: event.at)
         self.shapes = initial_shapes(experiment.topology)
         self.exits: list[str] = []
         self.killed_clients: set[str] = set()
 
-    def follow(self) -> None:
-        """Return when all clients have finished; raises AgentFailed for an agent that ends unasked."""
-        workload = self._experiment.workload
-        limit = workload.ends_s + workload.timeout + GRACE_S
-        self._view.phase("workload")
-        while not self._fleet.finished():
-            self._fire_due()
-            self._watch()
-            now = self._clock()
-            if now > limit:
-                raise TestbedError(f"The clients had not finished {GRACE_S:g} s after the last invocation's time-out.")
-            if now >= self._shown:
-                self._shown = now + SHOWN_S
-                self._view.progress(self.progress())
-            next_at = self._pending[0].at if self._pending else float("inf")
-            time.sleep(max(0.0, min(PERIOD_S, next_at - self._clock())))
-        self._watch()
+    def fire(self, event: Event) -> None:
+        """Put one event in force, and record it."""
+        subject, detail = self._apply(event)
+        self._events.record(event.do, subject, detail, event.at)
 
-    def _fire_due(self) -> None:
-        while self._pending and self._pending[0].at <= self._clock():
-            event = self._pending.pop(0)
-            subject, detail = self._apply(event)
-            self._events.record(event.do, subject, detail, event.at)
+    def ended_unasked(self, subject: str, detail: str) -> None:
+        """An agent ended though nobody asked for it."""
+        self._events.record("agent_exit", subject, detail)
+        self.exits.append(f"{subject}: {detail}")
 
     def _apply(self, event: Event) -> tuple[str, str]:
         """Put one event in force; what it concerned and what was done, in words."""
@@ -111,15 +106,53 @@ class Conductor:
         role = event.role or next(role for node, role in self._experiment.placement if node == event.node)
         if role == self._experiment.system.duties["client"]:
             self.killed_clients.add(event.node)
-        self._fleet.kill(event.node, role)
+        self._agents.kill(event.node, role)
         return f"{role} on {event.node}", "killed"
+
+
+class Conductor(Script):
+    """Follows one live workload from its start to its end. ``clock`` is seconds after the start."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        network: Network,
+        fleet: LiveFleet,
+        events: EventRecorder,
+        view: View,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(experiment, network, fleet, events)
+        self._fleet, self._view, self._clock = fleet, view, clock
+        self._shown = 0.0
+
+    def follow(self) -> None:
+        """Return when all clients have finished; raises AgentFailed for an agent that ends unasked."""
+        workload = self._experiment.workload
+        limit = workload.ends_s + workload.timeout + GRACE_S
+        self._view.phase("workload")
+        while not self._fleet.finished():
+            self._fire_due()
+            self._watch()
+            now = self._clock()
+            if now > limit:
+                raise TestbedError(f"The clients had not finished {GRACE_S:g} s after the last invocation's time-out.")
+            if now >= self._shown:
+                self._shown = now + SHOWN_S
+                self._view.progress(self.progress())
+            next_at = self.pending[0].at if self.pending else float("inf")
+            time.sleep(max(0.0, min(PERIOD_S, next_at - self._clock())))
+        self._watch()
+
+    def _fire_due(self) -> None:
+        while self.pending and self.pending[0].at <= self._clock():
+            self.fire(self.pending.pop(0))
 
     def _watch(self) -> None:
         self._network.check()
         for failure in self._fleet.failures():
             subject = f"{failure.role} on {failure.node}"
-            self._events.record("agent_exit", subject, failure.detail)
-            self.exits.append(f"{subject}: {failure.detail}")
+            self.ended_unasked(subject, failure.detail)
             what = f"ended unasked ({failure.detail})"
             raise AgentFailed(failure.node, failure.role, what, failure.log)
 
@@ -130,15 +163,20 @@ class Conductor:
             if role == self._experiment.system.duties["client"]:
                 with suppress(OSError, ValueError):  # not written yet, or on a host that is cut off
                     counts.append(json.loads(self._network.host(node).get(agent.folder / "progress.json")))
-        medians = [each["response_time_p50_s"] for each in counts if each["response_time_p50_s"] is not None]
-        late = [each["send_delay_p99_s"] for each in counts if each["send_delay_p99_s"] is not None]
-        return Progress(
-            t=self._clock(),
-            duration_s=self._experiment.workload.ends_s,
-            scheduled=sum(each["scheduled"] for each in counts),
-            sent=sum(each["sent"] for each in counts),
-            done=sum(each["done"] for each in counts),
-            failed=sum(each["failed"] for each in counts),
-            p50_s=sum(medians) / len(medians) if medians else None,
-            fidelity=f"invocations sent up to {max(late) * 1e3:.1f} ms late (p99)" if late else "nothing sent yet",
-        )
+        return summed(counts, self._clock(), self._experiment.workload.ends_s)
+
+
+def summed(counts: Sequence[Mapping[str, Any]], t: float, duration_s: float) -> Progress:
+    """How far all clients together have come, from the ``progress.json`` of each."""
+    medians = [each["response_time_p50_s"] for each in counts if each["response_time_p50_s"] is not None]
+    late = [each["send_delay_p99_s"] for each in counts if each["send_delay_p99_s"] is not None]
+    return Progress(
+        t=t,
+        duration_s=duration_s,
+        scheduled=sum(each["scheduled"] for each in counts),
+        sent=sum(each["sent"] for each in counts),
+        done=sum(each["done"] for each in counts),
+        failed=sum(each["failed"] for each in counts),
+        p50_s=sum(medians) / len(medians) if medians else None,
+        fidelity=f"invocations sent up to {max(late) * 1e3:.1f} ms late (p99)" if late else "nothing sent yet",
+    )

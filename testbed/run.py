@@ -30,6 +30,7 @@ from testbed.fidelity.watch import Watch
 from testbed.plan import agents_nodes, specs
 from testbed.store import Run, RunRecord, State
 from testbed.substrate.base import Network, Substrate
+from testbed.twin.story import Virtual
 
 READY_S = 60.0
 LEAD_S = 0.5  # from telling the clients when to begin to that moment
@@ -65,6 +66,8 @@ def begin(experiment: Experiment, substrate: Substrate, out: Path) -> Run:
         seed=experiment.seed,
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         versions=_versions(),
+        inputs=experiment.digest,
+        source=str(Path(experiment.document.file).absolute()),
         topology_digest=experiment.topology.digest,
         topology=_outline(experiment),
     )
@@ -103,7 +106,7 @@ def _outline(experiment: Experiment) -> dict[str, Any]:
 def _inside(run: Run, experiment: Experiment, substrate: Substrate, view: View) -> int:
     """The run itself, where networks can be opened; its status says whether it came to its end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `testbed down` and a plain kill end it like Ctrl-C
-    live = _Live(run, experiment, substrate, view)
+    live = Virtual(run, experiment, view) if substrate.virtual else _Live(run, experiment, substrate, view)
     state, error = _outcome(live.go)
     view.phase("collecting and judging")
     concluded, trouble = _outcome(lambda: conclude(run, experiment, live.traces, state == "done"))
@@ -184,7 +187,7 @@ class _Live:
             period = experiment.file.collect.period
             sampler = stack.enter_context(Sampler(run.folder, network, agents, clock, period, more=[watch]))
             conductor = Conductor(experiment, network, fleet, events, self._view, clock)
-            traces = Traces(t0, conductor, sampler, captures, events.rows, watch.samples, before, before)
+            traces = Traces(t0, conductor, sampler.spent, captures, events.rows, watch.samples, before, before)
             self.traces = traces
             fleet.go(t0)
             try:

@@ -52,7 +52,12 @@ class Verdict:
 
 @dataclass(slots=True)
 class RunRecord:
-    """What ``run.json`` holds. Times of day are ISO 8601 with the offset; ``error`` is what ended a failed run."""
+    """What ``run.json`` holds. Times of day are ISO 8601 with the offset; ``error`` is what ended a failed run.
+
+    ``source`` is the experiment's file, beside which stand the files that it names.
+
+    ``inputs`` are twelve hex digits that change with anything in the experiment, its network or its seed.
+    """
 
     run_id: str
     experiment: str
@@ -61,6 +66,8 @@ class RunRecord:
     seed: int
     state: State = "preparing"
     error: str = ""
+    inputs: str = ""
+    source: str = ""
     started: str = ""
     ended: str = ""
     duration_s: float = 0.0
@@ -74,6 +81,16 @@ class RunRecord:
     verdict: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def virtual(self) -> bool:
+        """Whether time was virtual: then equal inputs give equal datasets, byte for byte."""
+        return self.substrate == "twin"
+
+    @property
+    def label(self) -> str:
+        """The value of the column ``run_id``: in the twin it names the inputs, since the run itself may be any."""
+        return f"{self.experiment}-twin-{self.inputs}" if self.virtual else self.run_id
 
 
 class Run:

@@ -13,15 +13,16 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from testbed import store
+from testbed import parallel, store
 from testbed.collect.schema import SUMMARY
-from testbed.conduct import View
+from testbed.conduct import Quiet, View
 from testbed.document import set_path
 from testbed.experiment.load import from_text
 from testbed.experiment.model import Experiment
@@ -37,6 +38,11 @@ class Point:
 
     values: Mapping[str, Any]
     experiment: Experiment
+
+    @property
+    def named(self) -> str:
+        """The values, for a person."""
+        return ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in self.values.items())
 
 
 def points(experiment: Experiment) -> list[Point]:
@@ -59,24 +65,37 @@ def _with(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
 def perform_sweep(
     experiment: Experiment, substrate: Substrate, out: Path, view: View, done: Callable[[Path], None]
 ) -> Path:
-    """Run every point, one after the other, and return the sweep's folder; ``done`` is told each run's folder.
+    """Run every point and return the sweep's folder; ``done`` is told each run's folder.
 
     A run that fails is a point with its error; the others go on. Ctrl-C ends the sweep after the interrupted run.
     """
     every = points(experiment)
     folder = _fresh(out / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    finished: list[tuple[Point, Path]] = []
-    for number, point in enumerate(every, 1):
-        named = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in point.values.items())
-        view.phase(f"point {number} of {len(every)} ({named})")
-        run = perform(point.experiment, substrate, folder, view)
-        finished.append((point, run))
+    finished: dict[int, Path] = {}
+    for number, run in _runs(every, substrate, folder, view):
+        finished[number] = run
         record = store.read_record(run)
-        _write(folder, experiment, finished)
+        _write(folder, experiment, [(every[each], finished[each]) for each in sorted(finished)])
         done(run)
         if record.state == "interrupted":
             break
     return folder
+
+
+def _runs(every: Sequence[Point], substrate: Substrate, folder: Path, view: View) -> Iterator[tuple[int, Path]]:
+    """Each point's number and run: one after the other in real time, on all processors in virtual time."""
+    if substrate.virtual:
+        view.phase(f"{len(every)} points")
+        works = [partial(_performed, point, substrate, folder) for point in every]
+        yield from ((number, Path(run)) for number, run in parallel.each(works))
+        return
+    for number, point in enumerate(every):
+        view.phase(f"point {number + 1} of {len(every)} ({point.named})")
+        yield number, perform(point.experiment, substrate, folder, view)
+
+
+def _performed(point: Point, substrate: Substrate, folder: Path) -> str:
+    return str(perform(point.experiment, substrate, folder, Quiet()))
 
 
 def _fresh(folder: Path) -> Path:

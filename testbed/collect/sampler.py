@@ -148,7 +148,7 @@ class NodeSampler:
 class Sampler:
     """The collectors of a run that work by sampling: ``links.csv``, ``nodes.csv``, and what ``more`` adds.
 
-    Use it as a context manager around the workload; ``cost`` says afterwards what it took.
+    Use it as a context manager around the workload; ``spent`` says what it took.
     """
 
     def __init__(self, folder: Path, network: Network, agents: Callable[[], Iterable[Watched]], clock: Clock,
@@ -157,8 +157,7 @@ class Sampler:
         self._nodes = NodeSampler(folder, agents, clock)
         self._periodic = Periodic(period_s, (self._links, self._nodes, *more))
 
-    @property
-    def cost(self) -> Cost:
+    def spent(self) -> Cost:
         """What sampling has cost so far."""
         return self._periodic.cost
 

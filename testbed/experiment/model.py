@@ -95,6 +95,13 @@ class Published(_Part):
     jumps: list[Jump] = Field([], description="Published jumps of a curve.")
 
 
+class Validation(_Part):
+    """Load points at which `testbed validate` compares the twin with the emulation."""
+
+    over: dict[str, list[Any]] = Field(description="One path in this file -> its values, one load point each.")
+    calibrate: Any = Field(description="The one of these values at which the twin is calibrated; the others test it.")
+
+
 class ExperimentFile(_Part):
     """The keys of an experiment file."""
 
@@ -120,6 +127,7 @@ class ExperimentFile(_Part):
     collect: Collect = Field(Collect(), description="What is recorded beside the invocations.")
     published: Published | None = Field(None, description="Published values to compare with.")
     twin: TwinOptions = Field(TwinOptions(), description="How the twin reckons; other substrates ignore it.")
+    validation: Validation | None = Field(None, description="How far the twin is from the emulation: where to look.")
     sweep: dict[str, list[Any]] = Field({}, description="Path in this file -> values; one run for each combination.")
 
 

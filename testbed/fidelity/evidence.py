@@ -64,7 +64,10 @@ class LinkUse:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of a run's fidelity; what is missing is itself a reason to doubt."""
+    """All that is known of a run's fidelity; what is missing is itself a reason to doubt.
+
+    In ``virtual`` time no machine can falsify the run; ``doubts`` then name what was reckoned without a measured time.
+    """
 
     firing: Firing | None = None
     lags: Mapping[str, float] = field(default_factory=dict)
@@ -76,6 +79,8 @@ class Evidence:
     refused: Sequence[str] = ()
     sampling: Cost | None = None
     smallest_delay_s: float = 0.0
+    virtual: bool = False
+    doubts: Sequence[str] = ()
 
 
 def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = (), waiting: Collection[int] = ()) -> Firing:

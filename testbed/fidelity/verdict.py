@@ -77,6 +77,8 @@ def _agents(evidence: Evidence) -> Iterator[Measure]:
 
 
 def _machine(evidence: Evidence) -> Iterator[Measure]:
+    if evidence.virtual:
+        return
     samples = evidence.machine
     span = sum(sample.span_s for sample in samples)
     if span <= 0:
@@ -149,6 +151,11 @@ def _timeline(evidence: Evidence) -> Iterator[Measure]:
             yield Measure("event_late", max(0.0, row["t_actual"] - row["t_planned"]), where)
 
 
+def _reckoned(evidence: Evidence) -> Iterator[Measure]:
+    if evidence.virtual:
+        yield Measure("uncalibrated", len(evidence.doubts), next(iter(evidence.doubts), ""))
+
+
 def _watching(evidence: Evidence) -> Iterator[Measure]:
     cost = evidence.sampling
     if cost is None or cost.failure:
@@ -158,5 +165,5 @@ def _watching(evidence: Evidence) -> Iterator[Measure]:
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Measure]], ...] = (
-    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching,
+    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching, _reckoned,
 )

@@ -116,9 +116,13 @@ class Capabilities:
 
 
 class Substrate(Protocol):
-    """One way to bring topologies to life: one such class in a module ``testbed/substrate/<name>.py``."""
+    """One way to bring topologies to life: one such class in a module ``testbed/substrate/<name>.py``.
+
+    Where time is ``virtual`` there is no network to open: runs are told by :mod:`testbed.twin` instead.
+    """
 
     name: str
+    virtual: bool
 
     def probe(self) -> Capabilities: ...
 

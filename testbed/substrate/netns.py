@@ -91,6 +91,7 @@ class NetnsSubstrate:
     """Brings topologies to life on this machine alone, without root; ``open`` has to be called in an arena."""
 
     name = "netns"
+    virtual = False
 
     def probe(self) -> Capabilities:
         """What this machine offers."""

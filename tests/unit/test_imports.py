@@ -29,7 +29,7 @@ LEVELS = [
     ["testbed.timeline"],
     ["testbed.topology"],
     ["testbed.document", "testbed.units", "testbed.seeds", "testbed.errors", "testbed.tables", "testbed.places",
-     "testbed.linux", "testbed.kernel", "testbed.netlink"],
+     "testbed.linux", "testbed.parallel", "testbed.kernel", "testbed.netlink"],
     ["testbed"],
 ]
 

@@ -1,0 +1,149 @@
+"""The Environment in the twin: what a role sees of the world, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from testbed import seeds
+from testbed.roles.api import (
+    CallFailed,
+    Container,
+    Files,
+    Function,
+    FunctionResult,
+    Method,
+    Service,
+)
+from testbed.tables import Row
+from testbed.twin.channel import Channel, Exchange, Kind, fail
+
+if TYPE_CHECKING:
+    from testbed.twin.agent import Agent
+    from testbed.twin.world import World
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class TwinEnvironment:
+    """The world of one agent. Whoever calls it after the agent's death waits for ever: the dead do nothing."""
+
+    def __init__(self, world: World, agent: Agent) -> None:
+        self.node = agent.node
+        self._world, self._agent, self._loop, self._wire = world, agent, world.loop, agent.wire
+        self._streams: dict[str, random.Random] = {}
+        self._channels: dict[str, Channel] = {}
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._loop.now
+
+    def sleep(self, seconds: float) -> Any:
+        """Wait; a negative time counts as none. All that is ready at this moment goes first."""
+        return self._loop.sleep(seconds) if self._agent.alive else self._world.grave()
+
+    def rng(self, name: str) -> random.Random:
+        """The random stream ``name`` of this node and role: the same draws as in the live world."""
+        if name not in self._streams:
+            self._streams[name] = seeds.stream(self._agent.site.seed, self.node, self._agent.role_name, name)
+        return self._streams[name]
+
+    async def serve(self, port: int, service: Service) -> None:
+        """Answer these methods on ``port`` of this node's own address; raises OSError if it is taken."""
+        self._world.listen(self._agent, port, service)
+
+    async def call(
+        self, address: str, method: Method[Request, Reply], message: Request, timeout: float = 10.0
+    ) -> Reply:
+        """Call a method at ``host:port``; raises CallFailed when no answer came within ``timeout`` seconds."""
+        if not self._agent.alive:
+            await self._world.grave()
+        channel = self._channels.get(address) or self._channel(address)
+        future: asyncio.Future[bytes] = self._loop.create_future()
+
+        def told(data: bytes) -> None:
+            if not future.done():
+                future.set_result(data)
+
+        def failed(kind: Kind, why: str) -> None:
+            fail(future, kind, why)
+
+        exchange = Exchange(method, self._wire.encode(message), told, failed)
+        late = f"{address} did not answer within {timeout:g} s"
+        timer = self._loop.call_at(self._loop.now + timeout, failed, "timeout", late)
+        channel.submit(exchange)
+        try:
+            data = await future
+        finally:
+            timer.cancel()
+            channel.forget(exchange)
+        reply: Reply = self._wire.decode(method.reply, data)
+        return reply
+
+    def _channel(self, address: str) -> Channel:
+        server = self._world.node_at(address)
+        if server is None:
+            raise CallFailed("unreachable", f"no route to {address}")
+        channel = self._channels[address] = Channel(self._world, self._agent, address, server)
+        return channel
+
+    async def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
+        """The messages of a streaming method; raises CallFailed when it breaks."""
+        if not self._agent.alive:
+            await self._world.grave()
+        channel = self._channels.get(address) or self._channel(address)
+        arrived: asyncio.Queue[bytes | CallFailed] = asyncio.Queue()
+
+        def failed(kind: Kind, why: str) -> None:
+            arrived.put_nowait(CallFailed(kind, why))
+
+        exchange = Exchange(method, self._wire.encode(message), arrived.put_nowait, failed)
+        channel.submit(exchange)
+        try:
+            while True:
+                data = await arrived.get()
+                if isinstance(data, CallFailed):
+                    raise data
+                yield self._wire.decode(method.reply, data)
+        finally:
+            channel.cancel(exchange)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` beside the role; an error in it ends the agent with that error."""
+        if self._agent.alive:
+            self._agent.begin(coroutine)
+        else:
+            coroutine.close()
+
+    async def run_function(self, name: str, payload: str) -> FunctionResult:
+        """Run a real function, whose time is reckoned."""
+        return await self._agent.functions.run(self._agent.site.functions[name], payload)
+
+    async def container(
+        self,
+        function: Function,
+        storage_bytes: int,
+        *,
+        write_rate: float | None = None,
+        read_rate: float | None = None,
+    ) -> Container:
+        """Start a worker for ``function`` with a private folder of ``storage_bytes``, which exists as a number."""
+        return await self._agent.functions.container(function, storage_bytes, write_rate, read_rate)
+
+    def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
+        """The agent's disk called ``name``: names and sizes."""
+        return self._agent.disk(name, read_rate, write_rate)
+
+    def emit(self, table: str, row: Row) -> None:
+        """Append a row to one of the system's tables; raises ValueError for an unknown table or column."""
+        if self._agent.alive:
+            self._agent.emit(table, row)
+
+    def hang_up(self) -> None:
+        """End all connections that this agent opened, without a word to its own calls."""
+        for channel in self._channels.values():
+            channel.broken("this agent ended")
+        self._channels.clear()

@@ -1,0 +1,173 @@
+"""Functions in the twin: user code really runs, in a process of its own, and its time is reckoned.
+
+What a function asks of its ``ctx`` (compute, sleep, read, write) takes the time that it says; its plain Python takes
+the time that a calibration measured, or none. Python callables of a script run in the script's own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed import seeds
+from testbed.roles.api import Function, FunctionResult
+from testbed.roles.reckon import Reckoned, Reckoner
+from testbed.roles.worker_context import Reckoning, TimeIsUp
+from testbed.roles.worker_main import text_of
+from testbed.roles.worker_storage import Storage
+from testbed.roles.workers import function_seed
+
+if TYPE_CHECKING:
+    from testbed.twin.agent import Agent
+    from testbed.twin.world import World
+
+Code = Callable[[Any, str], object]
+
+
+class Codes:
+    """The code of all functions of a world. ``given`` are callables by function name; the rest are files."""
+
+    def __init__(self, given: Mapping[str, Code] | None = None) -> None:
+        self.given = dict(given or {})
+        self._reckoner: Reckoner | None = None
+
+    def run(self, function: Function, payload: str, **how: Any) -> Reckoned:
+        """Run a function once; see :meth:`testbed.roles.reckon.Reckoner.run`."""
+        code = self.given.get(function.name)
+        if code is not None:
+            return called(code, function, payload, **how)
+        if self._reckoner is None:
+            self._reckoner = Reckoner()
+        return self._reckoner.run(function, payload, **how)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._reckoner is not None:
+            self._reckoner.close()
+            self._reckoner = None
+
+
+def called(code: Code, function: Function, payload: str, *, seed: int, number: int, node: str, **how: Any) -> Reckoned:
+    """Call a script's own function as a worker would; its output may be any object, and errors are told, not raised.
+
+    ``how`` has time_limit (seconds), storage_bytes, read_rate and write_rate (bytes per second), all may be None.
+    """
+    request = {"invocation": number, "seed": function_seed(seed, node, function.name, number), **how}
+    if request["time_limit"] is not None and request["time_limit"] <= 0:
+        request["time_limit"] = None
+    with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
+        storage = Storage(Path(folder), request["storage_bytes"], emptied=False, mount=False)
+        context = Reckoning({"function": function.name, "node": node}, request, storage)
+        try:
+            result = FunctionResult(text_of(code(context, payload)))
+        except TimeIsUp:
+            limit = float(request["time_limit"])
+            return Reckoned(FunctionResult("", "timeout", f"no result within {limit:g} s"), limit)
+        except Exception as error:  # noqa: BLE001 - told as the failure of the invocation
+            why = storage.excess(error)
+            detail = why or f"{type(error).__name__}: {error}"
+            result = FunctionResult("", "storage" if why else "exception", detail)
+        return Reckoned(result, context.spent_s, tuple(context.steps))
+
+
+class Functions:
+    """The functions of one agent: as many workers of each as it allows, warm after their first call."""
+
+    def __init__(self, world: World, agent: Agent) -> None:
+        self._world, self._agent = world, agent
+        self._pools: dict[str, _Pool] = {}
+        self._cores = asyncio.Semaphore(world.options.cores) if world.options.cores else None
+        self._rng = seeds.stream(agent.site.seed, agent.node, agent.role_name, "functions")
+
+    async def run(self, function: Function, payload: str) -> FunctionResult:
+        """Run ``function`` once, when a worker of it is free."""
+        pool = self._pools.setdefault(function.name, _Pool(function.concurrency))
+        async with pool.free:
+            init_s = 0.0
+            if pool.idle:
+                pool.idle -= 1
+            else:
+                init_s = self._start(function)
+                await self._world.loop.sleep(init_s)
+            result = await self._carry(function, payload, init_s, function.time_limit_s, 0, None, None)
+            pool.idle += result.error not in ("timeout", "memory", "crash")
+            return result
+
+    def _start(self, function: Function) -> float:
+        spread = self._world.calibration.init_s.get(function.name)
+        return spread.draw(self._rng) if spread is not None else 0.0
+
+    async def _carry(
+        self,
+        function: Function,
+        payload: str,
+        init_s: float,
+        limit: float | None,
+        storage_bytes: int,
+        write_rate: float | None,
+        read_rate: float | None,
+    ) -> FunctionResult:
+        number = self._agent.count(function.name)
+        reckoned = self._world.codes.run(
+            function, payload, seed=self._agent.site.seed, number=number, node=self._agent.node, time_limit=limit,
+            storage_bytes=storage_bytes, read_rate=read_rate, write_rate=write_rate,
+        )  # fmt: skip
+        spread = self._world.calibration.exec_s.get(function.name)
+        spent = reckoned.spent_s + (spread.draw(self._rng) if spread is not None else 0.0)
+        result = reckoned.result
+        if limit and limit > 0 and spent > limit and result.error != "timeout":
+            spent = limit
+            result = FunctionResult("", "timeout", f"no result within {limit:g} s; its worker was killed")
+        if self._cores is None:
+            await self._world.loop.sleep(spent)
+        else:
+            async with self._cores:
+                await self._world.loop.sleep(spent)
+        self._agent.busy_s += spent
+        return FunctionResult(result.output, result.error, result.detail, init_s, spent)
+
+    async def container(
+        self, function: Function, storage_bytes: int, write_rate: float | None, read_rate: float | None
+    ) -> TwinContainer:
+        """A worker of ``function`` that its owner keeps."""
+        init_s = self._start(function)
+        await self._world.loop.sleep(init_s)
+        return TwinContainer(self, function, storage_bytes, write_rate, read_rate, init_s)
+
+    def close(self) -> None:
+        """Nothing is left of an agent that died."""
+        self._pools.clear()
+
+
+class _Pool:
+    def __init__(self, concurrency: int) -> None:
+        self.free, self.idle = asyncio.Semaphore(concurrency), 0
+
+
+class TwinContainer:
+    """See :class:`testbed.roles.resources.Container`."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        function: Function,
+        storage_bytes: int,
+        write_rate: float | None,
+        read_rate: float | None,
+        init_s: float,
+    ) -> None:
+        self._functions, self._function, self._init_s = functions, function, init_s
+        self._storage_bytes, self._rates = storage_bytes, (write_rate, read_rate)
+
+    async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
+        """Run the function once; its private folder is empty before and after."""
+        init_s, self._init_s = self._init_s, 0.0
+        return await self._functions._carry(
+            self._function, payload, init_s, time_limit, self._storage_bytes, *self._rates
+        )
+
+    async def close(self) -> None:
+        """Nothing to end: the worker is a number."""

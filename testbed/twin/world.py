@@ -1,0 +1,150 @@
+"""The whole of a twin: nodes, network, agents and the loop that they live in.
+
+A script may use it directly::
+
+    world = World(load("topologies/two-hosts.yaml"), SYSTEM)
+    agent = world.agent("h1", "worker", parameters)
+    world.run(agent.role.start(agent.env))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed.roles.api import Function, Method, Parameters, Service, Site, System
+from testbed.topology.model import Topology
+from testbed.twin.agent import CURRENT, Agent, Listener
+from testbed.twin.calibration import Calibration
+from testbed.twin.disk import TwinFiles
+from testbed.twin.functions import Codes
+from testbed.twin.loop import VirtualLoop
+from testbed.twin.network import TwinNetwork
+from testbed.twin.options import TwinOptions
+
+T = TypeVar("T")
+Meddler = Callable[[Method[Any, Any]], Iterable[float]]
+
+
+class World:
+    """``failed`` is told of an agent that ends by an error of its own; unless it is set, that ends the story."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        system: System,
+        seed: int = 1,
+        options: TwinOptions | None = None,
+        calibration: Calibration | None = None,
+        codes: Codes | None = None,
+    ) -> None:
+        self.topology, self.system, self.seed = topology, system, seed
+        self.options, self.calibration = options or TwinOptions(), calibration or Calibration()
+        self.loop = VirtualLoop()
+        self.loop.task_made = _owned
+        self.network = TwinNetwork(topology, seed, self.loop, self.options)
+        self.codes = codes or Codes()
+        self.agents: dict[tuple[str, str], Agent] = {}
+        self.listeners: dict[str, Listener] = {}
+        self.depots: dict[str, TwinFiles] = {}
+        self.started: dict[tuple[str, str], float] = {}
+        self.dead: dict[tuple[str, str], float] = {}
+        self.failed: Callable[[Agent, BaseException], None] | None = None
+        self.meddler: Meddler | None = None
+        self._nodes = {str(each.ip): node for node, ends in topology.interfaces.items()
+                       for _, end in ends for each in (end.ipv4, end.ipv6) if each is not None}  # fmt: skip
+        self._graves: list[asyncio.Future[None]] = []
+
+    # Agents.
+
+    def site(
+        self, node: str, role: str, places: Mapping[str, tuple[str, ...]], functions: Mapping[str, Function]
+    ) -> Site:
+        """What an agent would know in an experiment with these places and functions."""
+        nodes = list(dict.fromkeys([node, *(each for found in places.values() for each in found)]))
+        addresses = {each: self.topology.address(each) for each in nodes}
+        hops = {each: len(self.topology.path(node, each)) for each in nodes}
+        return Site(node, role, self.seed, addresses, places, functions, hops)
+
+    def agent(self, site: Site, parameters: Parameters | None = None, folder: Path | None = None) -> Agent:
+        """An agent on its node, not started yet; its tables go to ``folder``."""
+        kind = self.system.roles[site.role]
+        role = kind(site, parameters if parameters is not None else kind.parameters_model())
+        agent = self.agents[site.node, site.role] = Agent(self, site, role, folder)
+        self.started[site.node, site.role] = self.loop.now
+        self.dead.pop((site.node, site.role), None)
+        return agent
+
+    async def start(self, agent: Agent) -> None:
+        """Start an agent's role in the agent's own name; an error in it is raised here."""
+        await self.loop.create_task(agent.role.start(agent.env), context=agent.context)
+
+    def kill(self, node: str, role: str) -> None:
+        """End an agent at this moment, as SIGKILL does; its machine tells its peers."""
+        agent = self.agents.pop((node, role), None)
+        if agent is not None:
+            self._remove(agent)
+            agent.die()
+            self.dead[node, role] = self.loop.now
+
+    async def restart(self, node: str, role: str, agent: Agent) -> Agent:
+        """A new agent in the place of one that died."""
+        self.kill(node, role)
+        again = self.agent(replace(agent.site), agent.role.parameters, agent.folder)
+        await self.start(again)
+        return again
+
+    def _remove(self, agent: Agent) -> None:
+        self.listeners = {at: each for at, each in self.listeners.items() if each.agent is not agent}
+        self.depots = {at: each for at, each in self.depots.items() if each.agent is not agent}
+
+    def agent_failed(self, agent: Agent, error: BaseException) -> None:
+        """An error in a task of an agent ends that agent."""
+        self.kill(agent.node, agent.role_name)
+        if self.failed is None:
+            raise error
+        self.failed(agent, error)
+
+    # What environments ask.
+
+    def listen(self, agent: Agent, port: int, service: Service) -> None:
+        """Serve; raises OSError if the address is taken."""
+        address = agent.site.endpoint(agent.node, port)
+        if address in self.listeners or address in self.depots:
+            raise OSError(f"{address} is taken")
+        self.listeners[address] = Listener(agent, service)
+
+    def node_at(self, address: str) -> str | None:
+        """The node whose address is in ``host:port``, or None."""
+        return self._nodes.get(address.rpartition(":")[0].strip("[]"))
+
+    def meddled(self, method: Method[Any, Any]) -> Iterable[float]:
+        """How much later each copy of a request is taken in: once and at once, unless a fault is injected."""
+        return self.meddler(method) if self.meddler is not None else (0.0,)
+
+    async def grave(self) -> None:
+        """Never returns: where the dead go on."""
+        self._graves.append(self.loop.create_future())
+        await self._graves[-1]
+
+    # Time.
+
+    def run(self, story: Coroutine[Any, Any, T]) -> T:
+        """Run until ``story`` is over; what it and the agents raise is raised here."""
+        return self.loop.run(story)
+
+    def close(self) -> None:
+        """End all agents and what their functions run in."""
+        for agent in self.agents.values():
+            agent.flush()
+            agent.functions.close()
+        self.codes.close()
+
+
+def _owned(task: asyncio.Task[Any]) -> None:
+    agent = CURRENT.get()
+    if agent is not None:
+        agent.owns(task)
