@@ -90,7 +90,8 @@ class Reckoning(Context):
     """
 
     def __init__(self, order: dict[str, Any], request: dict[str, Any], storage: Storage) -> None:
-        super().__init__(order, request, storage)
+        super().__init__(order | request, request, storage)  # one worker for all nodes and their disks
+        storage.limit = request["storage_bytes"]
         self.folder = Path()  # where it works, without a path that another run would not have
         self.steps: list[tuple[str, float]] = []
         self.spent_s = 0.0

@@ -181,7 +181,8 @@ def confine(order: dict[str, Any], parent: int) -> Storage:
         Path("/proc/self/oom_score_adj").write_text("500")  # a full machine ends functions first
     quota: int | None = order.get("storage_bytes")
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    storage = Storage(Path(order["scratch"]), quota, mount=not order.get("reckon"))
+    emptied = quota is not None or bool(order.get("reckon"))
+    storage = Storage(Path(order["scratch"]), quota, emptied=emptied, mount=bool(order.get("mount")))
     linux.die_with_parent(signal.SIGKILL)  # not before: new privileges would take it back
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above

@@ -28,10 +28,10 @@ class StorageFull(OSError):
 
 
 class Storage:
-    """A worker's folder. With a ``limit`` in bytes it is a container's: under a quota, and emptied after each run."""
+    """A worker's folder: ``limit`` is its quota in bytes (None: none); ``emptied`` ones are so after each run."""
 
-    def __init__(self, folder: Path, limit: int | None, mount: bool) -> None:
-        self.folder, self.limit = folder, limit
+    def __init__(self, folder: Path, limit: int | None, *, emptied: bool, mount: bool) -> None:
+        self.folder, self.limit, self._emptied = folder, limit, emptied
         self.mounted = mount and limit is not None and _own_mounts() and self._mount()
 
     def _mount(self) -> bool:
@@ -71,8 +71,8 @@ class Storage:
         return ""
 
     def clear(self) -> None:
-        """Empty a container's folder and go there; raises OSError where that cannot be done."""
-        if self.limit is None:
+        """Empty a folder that is to be emptied and go there; raises OSError where that cannot be done."""
+        if not self._emptied:
             return
         if self.mounted and not self._untouched():
             os.chdir("/")

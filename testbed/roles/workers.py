@@ -26,12 +26,14 @@ def function_seed(seed: int, node: str, function: str, number: int) -> int:
 class Workers:
     """The workers of one agent. Logs and scratch folders go to ``folder/functions``.
 
-    ``node`` and ``seed`` are what functions see as ``ctx.node`` and draw ``ctx.rng`` from. Made without cost; processes
-    start with the first call.
+    ``node`` and ``seed`` are what functions see as ``ctx.node`` and draw ``ctx.rng`` from. Containers get a file system
+    of their own, unless the kernel forbids it or ``mount`` is off. Made without cost; processes start with the first
+    call.
     """
 
-    def __init__(self, folder: Path, node: str = "", seed: int = 0) -> None:
+    def __init__(self, folder: Path, node: str = "", seed: int = 0, *, mount: bool = True) -> None:
         self._folder, self._node, self._seed = folder.absolute() / "functions", node, seed
+        self._mount = mount
         self._pools: dict[str, _Pool] = {}
         self._containers: set[LiveContainer] = set()
         self._template: Template | None = None
@@ -64,7 +66,9 @@ class Workers:
         """
         if function.code is None:
             raise ContainerFailed(f"The function {function.name!r} has no code; a container needs some.")
-        extras = {"storage_bytes": storage_bytes, "write_rate": write_rate, "read_rate": read_rate}
+        extras = {
+            "storage_bytes": storage_bytes, "write_rate": write_rate, "read_rate": read_rate, "mount": self._mount,
+        }
         container = LiveContainer(self, function, extras)
         failed = await container.start()
         if failed.error:
