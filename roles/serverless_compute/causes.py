@@ -82,7 +82,7 @@ class ContainerNotStarted(FailureCause):
 
 
 class NodeLost(FailureCause):
-    """The node was lost while it worked on the invocation, or no node is left that could."""
+    """The node was lost while it worked on the invocation."""
 
     code = "node_lost"
 

@@ -28,7 +28,10 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Preload:
-    """``image`` is there from the start: at the head, and on ``node``'s disk and in its memory where asked."""
+    """``image`` is there from the start: at the head, or (``node``) on a node's disk and in its memory where asked.
+
+    The only event that ``handle`` may raise for: BadInput, where it does not fit.
+    """
 
     PRIORITY: ClassVar[int] = 3
     image: Image
@@ -242,7 +245,10 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class ArmTimer:
-    """Hand over an IdleTimer at the moment ``at``. A container never has two of them under way."""
+    """Hand over an IdleTimer at the moment ``at``. A container never has two of them under way.
+
+    Container 0 is the service itself, which tries failed transfers again; it may have several.
+    """
 
     container: int
     at: float
