@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 
 from testbed.roles.api import Function, FunctionResult
 from testbed.roles.worker_process import END_S, launch, result_of, told
+from testbed.roles.worker_storage import remove
 from testbed.roles.workers import function_seed
 
 GUARD_S = 10.0  # real time that a call may take at least, before its worker is killed
@@ -155,7 +155,8 @@ class _Worker:
     def close(self) -> None:
         """Forget it, and remove its folder."""
         self._channel.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(self._folder)
 
 
 class _Template:
@@ -222,4 +223,5 @@ class _Template:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(self._folder)

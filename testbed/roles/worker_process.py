@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 from testbed.places import PACKAGE
 from testbed.roles.api import Function, FunctionResult
+from testbed.roles.worker_storage import remove
 
 END_S = 5.0  # how long a killed worker may take to be gone
 
@@ -183,7 +183,8 @@ class Worker:
     def forget(self) -> None:
         """Close its channel and remove its scratch folder."""
         self.writer.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what is left is tried again when the agent ends
+            remove(self.scratch)
 
 
 def result_of(reply: dict[str, Any], function: Function, init_s: float) -> FunctionResult:

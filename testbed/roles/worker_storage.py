@@ -130,14 +130,18 @@ def _empty(folder: Path) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _open_up(Path(entry.path))
-                shutil.rmtree(entry.path)
+                remove(Path(entry.path))
             else:
                 Path(entry.path).unlink()
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder with all there is in it, also where a function took its own permissions away."""
+    _open_up(folder)
+    shutil.rmtree(folder)
+
+
 def _open_up(folder: Path) -> None:
-    """Take locks off: a folder without permissions cannot be emptied."""
     folder.chmod(0o700)
     with os.scandir(folder) as entries:
         for entry in entries:

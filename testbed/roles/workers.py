@@ -7,15 +7,16 @@ the next call. What happens inside is in ``worker_main.py``.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed import seeds
 from testbed.roles.api import Container, ContainerFailed, Function, FunctionResult
 from testbed.roles.worker_process import Template, Worker
+from testbed.roles.worker_storage import remove
 
 
 def function_seed(seed: int, node: str, function: str, number: int) -> int:
@@ -85,7 +86,8 @@ class Workers:
             for worker in pool.idle:
                 worker.forget()
             pool.idle.clear()
-        shutil.rmtree(self._folder / "scratch", ignore_errors=True)
+        with suppress(OSError):
+            remove(self._folder / "scratch")
 
     def number(self, function: Function) -> tuple[int, int]:
         """The number of the next call of ``function`` here, and its seed."""
