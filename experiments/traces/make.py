@@ -104,7 +104,8 @@ def durations_row(rng: random.Random, key: tuple[str, str, str], kind: Kind, cou
     """Whole milliseconds, so that what is quicker is 0; the count is not quite that of the other file."""
     scale = rng.uniform(0.7, 1.4) * 1000 * kind.median_s
     values = [round(scale * factor) for factor in (0.4, 0.5, 0.8, 1.0, 1.3, 2.5, 4.0)]
-    return [*key, values[3], max(0, count - rng.randint(0, 3)), round(values[0] * 0.7), round(values[-1] * 1.2), *values]
+    counted = max(0, count - rng.randint(0, 3))
+    return [*key, values[3], counted, round(values[0] * 0.7), round(values[-1] * 1.2), *values]
 
 
 def memory_row(rng: random.Random, app: tuple[str, ...]) -> list[object]:

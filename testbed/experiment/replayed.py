@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from testbed.document import Document, Place, nearest, show
@@ -29,7 +30,7 @@ def with_replayed(
         try:
             brought = replay.brought(folder)
         except InputError as error:
-            problems += error.problems
+            problems += [_told(each, place, document, folder) for each in error.problems]
             continue
         for each in brought:
             made = _copy(functions[replay.like], each)
@@ -38,6 +39,15 @@ def with_replayed(
                 hint = "Give each replay a function of its own to be like."
                 problems.append(document.problem(place, twice, "functions that differ to have names that do", hint))
     return found, problems
+
+
+def _told(problem: Problem, place: Place, document: Document, folder: Path) -> Problem:
+    """The problem of a file of a trace, named as the experiment names it; without a line, told at ``place``."""
+    path = Path(problem.file)
+    file = str(Path(document.file).parent / path.relative_to(folder) if path.is_relative_to(folder) else path)
+    if problem.line:
+        return replace(problem, file=file)
+    return document.problem(place, f"{file}: {problem.found}", problem.expected)
 
 
 def _replays(workload: Workload) -> Iterator[tuple[Place, Replay]]:

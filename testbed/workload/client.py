@@ -83,12 +83,12 @@ class _Driver:
         self._additions.close()
         self._tell()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         self._busy += 1
-        self._env.spawn(self._counted(work))
+        self._env.spawn(self._counted(work, *args))
 
-    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
-        await work  # an error in it ends the agent: nobody waits for the end then
+    async def _counted(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        await work(*args)  # an error in it ends the agent: nobody waits for the end then
         self._ended_one()
 
     def _ended_one(self) -> None:
@@ -109,7 +109,7 @@ class _Driver:
             elif self._records.in_flight >= self._cap:
                 self._records.dropped(invocation, f"{self._cap} invocations of this client were under way")
             else:
-                self._begin(self._carry(invocation))
+                self._begin(self._carry, invocation)
 
     async def _carry(self, invocation: Invocation) -> None:
         self._records.sent(invocation, self._now())
@@ -133,7 +133,7 @@ class _Driver:
     def _hand_to_user(self, invocation: Invocation) -> None:
         if invocation.user not in self._queues:
             self._queues[invocation.user] = deque()
-            self._begin(self._serve(invocation.user))
+            self._begin(self._serve, invocation.user)
         self._queues[invocation.user].append(invocation)
 
     async def _serve(self, user: str) -> None:
@@ -147,7 +147,7 @@ class _Driver:
     def _begin_users(self, thinking: Thinking) -> None:
         assert isinstance(thinking.traffic.arrivals, Closed)
         for number, user in enumerate(thinking.traffic.arrivals.user_names(thinking.source)):
-            self._begin(self._think(thinking, thinking.traffic.arrivals, number, user))
+            self._begin(self._think, thinking, thinking.traffic.arrivals, number, user)
 
     async def _think(self, thinking: Thinking, loop: Closed, number: int, user: str) -> None:
         traffic, rng = thinking.traffic, thinking.source.rng("user", user)

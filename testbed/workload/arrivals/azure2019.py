@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from testbed import seeds
 from testbed.units import refuse
 from testbed.workload.arrivals.base import Arrival, Source
-from testbed.workload.arrivals.replay import Replay, Stamp
+from testbed.workload.arrivals.replay import Replay, Stamp, located
 from testbed.workload.traces.choice import Choice, Key
 from testbed.workload.traces.days2019 import DayFunction, read_day
 
@@ -61,7 +61,7 @@ class Azure2019(Replay):
 
     def files(self, folder: Path) -> tuple[Path, ...]:
         """The files that are given, invocations first."""
-        return tuple(folder / name for name in (self.invocations, self.durations, self.memory) if name)
+        return tuple(path for path in self._files(folder) if path)
 
     def keys(self, folder: Path) -> Sequence[tuple[Key, int | None]]:
         """The chosen functions with their part of their app's memory."""
@@ -93,9 +93,12 @@ class Azure2019(Replay):
         return ((second, function.duration_s(durations.random())) for second in seconds)
 
     def _day(self, folder: Path) -> tuple[DayFunction, ...]:
-        given = (folder / self.invocations, self.durations and folder / self.durations,
-                 self.memory and folder / self.memory)
-        return _read(given, self.stamps(folder), self.minutes, self.choice)
+        return _read(self._files(folder), self.stamps(folder), self.minutes, self.choice)
+
+    def _files(self, folder: Path) -> Files:
+        durations = located(folder, self.durations) if self.durations else None
+        memory = located(folder, self.memory) if self.memory else None
+        return located(folder, self.invocations), durations, memory
 
 
 def _scattered(rng: random.Random, gaps: Gaps, calls: int) -> list[float]:

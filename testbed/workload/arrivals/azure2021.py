@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from testbed.units import Delay, refuse
 from testbed.workload.arrivals.base import Arrival, Source
-from testbed.workload.arrivals.replay import Replay, Stamp
+from testbed.workload.arrivals.replay import Replay, Stamp, located
 from testbed.workload.traces.calls2021 import Calls, Window, read_calls
 from testbed.workload.traces.choice import Choice, Key
 
@@ -39,7 +39,7 @@ class Azure2021(Replay):
 
     def files(self, folder: Path) -> tuple[Path, ...]:
         """The one file."""
-        return (folder / self.file,)
+        return (located(folder, self.file),)
 
     def keys(self, folder: Path) -> Sequence[tuple[Key, int | None]]:
         """The chosen functions; this trace knows no memory."""
@@ -53,7 +53,7 @@ class Azure2021(Replay):
             yield Arrival(t / self.speed, called[function], service_s=duration)
 
     def _calls(self, folder: Path) -> Calls:
-        return _read(folder / self.file, self.stamps(folder), self.window or (0.0, None), self.choice)
+        return _read(located(folder, self.file), self.stamps(folder), self.window or (0.0, None), self.choice)
 
 
 @lru_cache(maxsize=2)  # all clients share what was read; more would fill the memory, since a trace is large

@@ -15,6 +15,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
+from testbed import places
 from testbed.errors import InputError, Problem
 from testbed.units import Share, refuse
 from testbed.workload.arrivals.base import Arrival, Arrivals, Source
@@ -101,6 +102,12 @@ class Replay(Arrivals):
     def stamps(self, folder: Path) -> tuple[Stamp, ...]:
         """What changes when one of the files does, for those who remember what they read."""
         return tuple(map(_stamp, self.files(folder)))
+
+
+def located(folder: Path, name: str) -> Path:
+    """The file ``name`` beside the experiment in ``folder``, or the one that came with the program."""
+    beside = folder / name
+    return beside if beside.exists() else places.find(Path(name))
 
 
 def _stamp(path: Path) -> Stamp:

@@ -83,7 +83,7 @@ def test_durations_follow_the_percentiles_of_the_function(tmp_path: Path) -> Non
                                    "o,never,called": "1,2,3,4,5,6,7"})  # fmt: skip
     found = replayed(tmp_path, durations="d.csv", minutes=[1, 1])
     drawn = [each or -1.0 for each in services([each for each in found if each.function == "f-a-f"])]
-    assert 0.1 <= min(drawn) and max(drawn) <= 1
+    assert min(drawn) >= 0.1 and max(drawn) <= 1
     quarters = statistics.quantiles(drawn, n=4)
     assert quarters == pytest.approx([0.2, 0.3, 0.5], rel=0.06)
     assert set(services([each for each in found if each.function == "f-a-zero"])) == {0.0005}
@@ -155,7 +155,8 @@ def test_every_mistake_is_told_with_file_and_line(tmp_path: Path) -> None:
         "i.csv:7 2: found nothing; expected a whole number from 0 to 1e12.",
     ]
     invocations(tmp_path / "i.csv", {"o,a,f": [1, 1, 1], "o,a,g": [1, 1, 1]})
-    durations(tmp_path / "d.csv", {"o,a,other": "nonsense" + 6 * ",0", "o,a,f": "1,2,x,4,5,6,7", "o,a,g": "1,1,3,2,5,6,7"})
+    faulty = {"o,a,other": "nonsense" + 6 * ",0", "o,a,f": "1,2,x,4,5,6,7", "o,a,g": "1,1,3,2,5,6,7"}
+    durations(tmp_path / "d.csv", faulty)
     assert refusal(tmp_path, durations="d.csv") == [
         "d.csv:3 percentile_Average_25: found x; expected a number from 0 to 1e12.",
         "d.csv:3 percentile_Average_0: found percentiles 1, 2, x, 4, 5, 6, 7; expected percentiles that do not fall.",
