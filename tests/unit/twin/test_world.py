@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from toy import ASK, FAIL, PORT, TICKS, Ask, Told, Toy, placed, topology, world
 
 from testbed.roles.api import CallFailed
 from testbed.twin.calibration import Calibration, Spread
 from testbed.twin.options import TwinOptions
 from testbed.twin.world import World
-from toy import ASK, FAIL, PORT, TICKS, Ask, Told, Toy, placed, topology, world
 
 
 def at(agent: Any, node: str) -> str:
