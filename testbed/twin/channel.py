@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from testbed.roles.api import CallFailed, Method
@@ -16,16 +16,71 @@ if TYPE_CHECKING:
 Kind = Literal["unreachable", "timeout", "protocol"]
 
 
-class Exchange:
-    """A request under way and what becomes of it. ``told`` gets each answer's bytes, ``failed`` why there is none."""
+class Exchange(ABC):
+    """A request under way. ``work`` is the task of the agent that answers it."""
 
-    __slots__ = ("data", "failed", "method", "told", "work")
+    __slots__ = ("data", "method", "work")
+
+    def __init__(self, method: Method[Any, Any], data: bytes) -> None:
+        self.method, self.data = method, data
+        self.work: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    def told(self, data: bytes) -> None:
+        """An answer is here."""
+
+    @abstractmethod
+    def failed(self, kind: Kind, why: str) -> None:
+        """There will be none, or none any more."""
+
+    def end(self) -> None:
+        """Nobody wants its answers any longer: the work on it ends."""
+        if self.work is not None:
+            self.work.cancel()
+
+
+class Call(Exchange):
+    """A request that wants one answer, into ``future``, within ``timeout`` seconds."""
+
+    __slots__ = ("address", "future", "timeout")
 
     def __init__(
-        self, method: Method[Any, Any], data: bytes, told: Callable[[bytes], None], failed: Callable[[Kind, str], None]
+        self, method: Method[Any, Any], data: bytes, future: asyncio.Future[bytes], address: str, timeout: float
     ) -> None:
-        self.method, self.data, self.told, self.failed = method, data, told, failed
-        self.work: asyncio.Task[None] | None = None
+        self.method, self.data, self.work = method, data, None
+        self.future, self.address, self.timeout = future, address, timeout
+
+    def told(self, data: bytes) -> None:
+        """Give it to whoever waits."""
+        if not self.future.done():
+            self.future.set_result(data)
+
+    def failed(self, kind: Kind, why: str) -> None:
+        """Raise it where somebody waits."""
+        if not self.future.done():
+            self.future.set_exception(CallFailed(kind, why))
+
+    def expire(self) -> None:
+        """Its time is over."""
+        self.failed("timeout", f"{self.address} did not answer within {self.timeout:g} s")
+
+
+class Subscription(Exchange):
+    """A request for a stream: all that comes, and at last why no more does."""
+
+    __slots__ = ("arrived",)
+
+    def __init__(self, method: Method[Any, Any], data: bytes) -> None:
+        super().__init__(method, data)
+        self.arrived: asyncio.Queue[bytes | CallFailed] = asyncio.Queue()
+
+    def told(self, data: bytes) -> None:
+        """Keep it for the reader."""
+        self.arrived.put_nowait(data)
+
+    def failed(self, kind: Kind, why: str) -> None:
+        """Tell the reader after all that came before."""
+        self.arrived.put_nowait(CallFailed(kind, why))
 
 
 class Channel:
@@ -39,7 +94,7 @@ class Channel:
         self._peer: Agent | None = None
         self._waiting: list[Exchange] = []
         self._under_way: dict[Exchange, None] = {}
-        self._sizes: dict[tuple[str, bool], int] = {}
+        self._framing: tuple[dict[str, int], dict[str, int]] = {}, {}
 
     def submit(self, exchange: Exchange) -> None:
         """Send a request, as soon as there is a connection."""
@@ -59,7 +114,7 @@ class Channel:
         """As :meth:`forget`, and the server is told to end its work, too: the end of a stream."""
         self.forget(exchange)
         if self._open and self._connection is not None:
-            self._connection.send(self._agent.node, 0, _end, exchange)
+            self._connection.send(self._agent.node, 0, exchange.end)
 
     def broken(self, why: str) -> None:
         """The connection is gone: all that is under way fails."""
@@ -71,7 +126,7 @@ class Channel:
         self._waiting.clear()
         for exchange in lost:
             if exchange.method.streams:
-                _end(exchange)
+                exchange.end()
             exchange.failed("unreachable", why)
 
     def _connect(self) -> None:
@@ -97,11 +152,10 @@ class Channel:
                 self._send(exchange)
 
     def _size(self, exchange: Exchange, data: bytes, reply: bool) -> int:
-        key = (exchange.method.name, reply)
-        framing = self._sizes.get(key)
-        if framing is None:
-            framing = self._sizes[key] = self._agent.wire.framing(exchange.method, reply=reply)
-        return framing + len(data)
+        name, known = exchange.method.name, self._framing[reply]
+        if name not in known:
+            known[name] = self._agent.wire.framing(exchange.method, reply=reply)
+        return known[name] + len(data)
 
     def _send(self, exchange: Exchange) -> None:
         assert self._connection is not None
@@ -117,7 +171,7 @@ class Channel:
         if listener is None or listener.agent is not self._peer:  # the machine is up, its agent is another or none
             self._connection.send(self._server, 0, self._reset, life)
             return
-        for extra in self._world.meddled(exchange.method):
+        for extra in self._world.meddled(exchange.method, self._agent.node, self._server):
             listener.agent.take_in(extra + listener.agent.lag(), listener.handle, exchange, self, life)
 
     def _reset(self, life: int) -> None:
@@ -152,14 +206,3 @@ class Channel:
     def _failed(self, exchange: Exchange, kind: Kind, why: str) -> None:
         if self._under_way.pop(exchange, False) is None:
             exchange.failed(kind, why)
-
-
-def _end(exchange: Exchange) -> None:
-    if exchange.work is not None:
-        exchange.work.cancel()
-
-
-def fail(future: asyncio.Future[bytes], kind: Kind, why: str) -> None:
-    """End a future with CallFailed, unless it has ended."""
-    if not future.done():
-        future.set_exception(CallFailed(kind, why))

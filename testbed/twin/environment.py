@@ -18,7 +18,7 @@ from testbed.roles.api import (
     Service,
 )
 from testbed.tables import Row
-from testbed.twin.channel import Channel, Exchange, Kind, fail
+from testbed.twin.channel import Call, Channel, Subscription
 
 if TYPE_CHECKING:
     from testbed.twin.agent import Agent
@@ -63,17 +63,8 @@ class TwinEnvironment:
             await self._world.grave()
         channel = self._channels.get(address) or self._channel(address)
         future: asyncio.Future[bytes] = self._loop.create_future()
-
-        def told(data: bytes) -> None:
-            if not future.done():
-                future.set_result(data)
-
-        def failed(kind: Kind, why: str) -> None:
-            fail(future, kind, why)
-
-        exchange = Exchange(method, self._wire.encode(message), told, failed)
-        late = f"{address} did not answer within {timeout:g} s"
-        timer = self._loop.call_at(self._loop.now + timeout, failed, "timeout", late)
+        exchange = Call(method, self._wire.encode(message), future, address, timeout)
+        timer = self._loop.call_at(self._loop.now + timeout, exchange.expire)
         channel.submit(exchange)
         try:
             data = await future
@@ -95,16 +86,11 @@ class TwinEnvironment:
         if not self._agent.alive:
             await self._world.grave()
         channel = self._channels.get(address) or self._channel(address)
-        arrived: asyncio.Queue[bytes | CallFailed] = asyncio.Queue()
-
-        def failed(kind: Kind, why: str) -> None:
-            arrived.put_nowait(CallFailed(kind, why))
-
-        exchange = Exchange(method, self._wire.encode(message), arrived.put_nowait, failed)
+        exchange = Subscription(method, self._wire.encode(message))
         channel.submit(exchange)
         try:
             while True:
-                data = await arrived.get()
+                data = await exchange.arrived.get()
                 if isinstance(data, CallFailed):
                     raise data
                 yield self._wire.decode(method.reply, data)
