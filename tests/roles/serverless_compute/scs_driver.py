@@ -55,7 +55,7 @@ class Flows:
 
     def share(self) -> None:
         """Give each its max-min fair rate."""
-        free = {name: rate for name, rate in self.rates.items()}
+        free = dict(self.rates)
         todo = list(self.active)
         while todo:
             shares = {name: free[name] / count for name in free
