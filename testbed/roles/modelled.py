@@ -12,7 +12,8 @@ from math import isfinite
 
 def stating(payload: str, service_s: float) -> str:
     """A payload that carries ``payload`` and states that its invocation takes ``service_s`` seconds."""
-    return json.dumps({"service_s": round(service_s, 6), "input": payload}, ensure_ascii=False)
+    stated = {"service_s": round(service_s, 6), "input": payload}
+    return json.dumps(stated, ensure_ascii=False, separators=(",", ":"))
 
 
 def stated_service_s(payload: str) -> float | None:
