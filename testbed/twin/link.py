@@ -38,13 +38,14 @@ class Target(Protocol):
 class Train:
     """``count`` packets in a row: all of ``head`` bytes on the wire but the last, which has ``tail``.
 
-    They carry the payload from offset ``start`` to ``end`` of their stream, ``step`` bytes each but the last, and the
-    acknowledgement of the other direction: all before ``ack``, and the ranges ``sack`` beyond it.
+    The last packet comes ``closing`` seconds after the one before it, the others at equal distances. They carry the
+    payload from offset ``start`` to ``end`` of their stream, ``step`` bytes each but the last,
+    and the acknowledgement of the other direction: all before ``ack``, and the ranges ``sack`` beyond it.
     """
 
     __slots__ = (
-        "ack", "count", "end", "first", "head", "hop", "last", "sack", "sent", "start", "starts", "step", "stops",
-        "tail", "target", "wire",
+        "ack", "closing", "count", "end", "first", "head", "hop", "last", "sack", "sent", "start", "starts", "step",
+        "stops", "tail", "target", "wire",
     )  # fmt: skip
 
     stops: tuple[Stop, ...]
@@ -56,6 +57,7 @@ class Train:
         self.wire = head * (count - 1) + tail
         self.first = self.last = self.sent = self.starts = first
         self.ack = self.hop = 0
+        self.closing = 0.0
         self.sack: Ranges = ()
 
     def run(self, begin: int, stop: int) -> Train:
@@ -66,6 +68,7 @@ class Train:
         piece = Train(start, end, stop - begin, self.step, self.head, self.tail if is_last else self.head, self.first)
         gap = (self.last - self.first) / (self.count - 1) if self.count > 1 else 0.0
         piece.first, piece.last = self.first + gap * begin, self.last if is_last else self.first + gap * (stop - 1)
+        piece.closing = self.closing if is_last else gap
         piece.ack, piece.sack, piece.sent = self.ack, self.sack, self.sent
         piece.stops, piece.hop, piece.target = self.stops, self.hop, self.target
         return piece
@@ -90,6 +93,7 @@ class Lane:
         self.shape, self._credit = shape, shape.credit
         self._set_pace()
         self._spoils = bool(shape.loss or shape.duplicate or shape.corrupt or shape.reorder)
+        self._loses_only = bool(shape.loss) and not (shape.duplicate or shape.corrupt or shape.reorder)
         self._careful = self._spoils or not self.up
         if (self._spoils or shape.jitter) and self._rng is None:
             self._rng = self._make_rng()
@@ -118,6 +122,12 @@ class Lane:
             self._admit(train)
         elif not self.up:
             self.dropped_down += train.count
+        elif train.count == 1 and self._loses_only:
+            assert self._rng is not None  # _adopt made it
+            if self._rng.random() < self.shape.loss:
+                self.dropped_loss += 1
+            else:
+                self._admit(train)
         else:
             for run in list(self._spoilt(train)):
                 self._admit(run)
@@ -213,8 +223,12 @@ class Lane:
         if train.count == 1:
             leaves = last = ends - credit if ends - credit > now else now
         else:
-            leaves = max(now, begins + train.head * pace - credit)
-            last = max(leaves, ends - credit, train.last + (0.0 if credit else train.tail * pace))
+            head, tail = train.head * pace, train.tail * pace
+            leaves = max(now, begins + head - credit)
+            before = max(leaves, ends - tail - credit, train.last - train.closing + (0.0 if credit else head))
+            last = max(before, train.last) + (0.0 if credit else tail)
+            last = max(last, ends - credit)
+            train.closing = last - before
         if pace and (starts > now or train.count > 1):
             self._waiting.append(train)
         shape = self.shape
@@ -239,9 +253,10 @@ class Lane:
             self._held.insert(place, train)
         else:
             gap = (last - leaves) / (train.count - 1) if train.count > 1 else 0.0
-            dues = [leaves + gap * number + self._delay(rng) for number in range(train.count)]
-            self._last_due = train.first = max(dues[0], self._last_due)
-            train.last = max(train.first, *dues)
+            due = max(leaves + self._delay(rng), self._last_due)
+            self._last_due = train.first = train.last = due
+            for number in range(1, train.count):
+                train.last = max(train.last, leaves + gap * number + self._delay(rng))
             self._held.append(train)
         self._loop.at(train.first, self._deliver, train.first)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from testbed.twin.tcp_sender import Message, Sender
 
 DELAYED_ACK = 0.04  # Linux: TCP_DELACK_MIN
+QUICK_ACKS = 16  # packets at the beginning that are acknowledged one by one (Linux: TCP_MAX_QUICKACKS)
 
 
 class Receiver:
@@ -25,8 +26,8 @@ class Receiver:
     """
 
     __slots__ = (
-        "_ack_by", "_ack_set", "_back", "_costs", "_handed", "_loop", "beside", "early", "far", "is_closed", "messages",
-        "received", "unacked",
+        "_ack_by", "_ack_set", "_back", "_came", "_costs", "_handed", "_loop", "beside", "early", "far", "is_closed",
+        "messages", "quick", "received", "unacked",
     )  # fmt: skip
 
     beside: Sender
@@ -37,7 +38,8 @@ class Receiver:
         self.messages: deque[Message] = deque()  # sent and not all here
         self.received = self.unacked = 0  # bytes that are here without a hole; packets that wait for company
         self.early: list[Range] = []  # what is here beyond a hole
-        self._handed, self._ack_by = -inf, -inf
+        self.quick = QUICK_ACKS
+        self._handed = self._ack_by = self._came = -inf
         self._ack_set = self.is_closed = False
 
     def arrive(self, train: Train) -> None:
@@ -51,7 +53,12 @@ class Receiver:
         if train.start == self.received and not self.early:
             self.received = train.end
             pending = self.unacked + train.count
-            if pending == 1:
+            if self.quick:
+                self._came = self._loop.now
+                self.quick = max(0, self.quick - train.count)
+                self._acknowledge(train, train.count, 0)
+                self._hand_over(train)
+            elif pending == 1:
                 self.unacked = 1
                 self._hand_over(train)
                 if self.unacked:
@@ -61,6 +68,11 @@ class Receiver:
                 self._hand_over(train)
         else:
             self._sort_in(train)
+
+    def replied(self, now: float) -> None:
+        """This end sends payload: soon after some came, both talk in turns and answers carry acknowledgements."""
+        if now - self._came < DELAYED_ACK:
+            self.quick = 0
 
     def _sort_in(self, train: Train) -> None:
         """A packet that came twice, before its turn, or fills a hole is acknowledged at once."""
@@ -100,7 +112,7 @@ class Receiver:
         if left:
             self._acknowledge_later()
         gap = (train.last - train.first) / (train.count - 1) if train.count > 1 else 0.0
-        first = train.first + gap * (train.count > 1)
+        first = train.first + gap * (count < train.count)
         if first > self._loop.now:
             self._loop.at(first, self._send_acks, count, max(first, train.last - gap * left))
         else:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testbed.twin.tcp_receiver import Receiver
 
 LEAST_TIMEOUT, MOST_TIMEOUT = 0.2, 120.0  # Linux: TCP_RTO_MIN, TCP_RTO_MAX
-PROBE_MARGIN = 0.008  # two ticks at 250 Hz, as Linux adds to its tail loss probe
+PROBE_MARGIN = 0.012  # two ticks of 4 ms that Linux adds to its tail loss probe, and the one that it has begun
 LEFT = 0.7  # of the window after a loss (CUBIC)
 
 Message = tuple[int, Callable[..., object], tuple[Any, ...]]  # where it ends, and whom to tell
@@ -101,7 +101,7 @@ class Sender:
         step, header = self._costs.step, self._costs.header
         tail = end - start - (count - 1) * step + header
         train = Train(start, end, count, step, step + header if count > 1 else tail, tail, first)
-        train.last = last
+        train.last = train.sent = last
         if start < self._next:
             train.sent = -inf  # sent again: its acknowledgement measures nothing
             if self._lost:
@@ -112,7 +112,7 @@ class Sender:
         self.inflight += count
         self._last_sent = last
         if len(self._flight) == 1:
-            self._arm(first)
+            self._arm(last)
         if first > self._loop.now:
             self._loop.at(first, self._launch, train)
         else:
@@ -124,6 +124,8 @@ class Sender:
             return
         beside = self.beside
         train.ack, beside.unacked = beside.received, 0
+        if beside.quick:
+            beside.replied(self._loop.now)
         if beside.early:
             train.sack = tuple(beside.early)
         train.target = self._target
@@ -133,16 +135,17 @@ class Sender:
     def acknowledged(self, train: Train) -> None:
         """An acknowledgement has come: one packet, or a train of them up to ``train.last``."""
         ack, now = train.ack, self._loop.now
+        last = train.last if train.start == train.end else now
         if ack > self._una:
             self._una = ack
-            self._forget(ack, now)
+            self._forget(ack, last)
         if train.sack and train.sack[-1][1] > self._una:
             self._hear_of_holes(train.sack, now)
         if self._lost or self._next < self._end:
-            self._push(now, train.last)
+            self._push(now, last)
 
-    def _forget(self, ack: int, now: float) -> None:
-        """Drop what has arrived from the books, measure the round trip, open the window."""
+    def _forget(self, ack: int, last: float) -> None:
+        """Drop what has arrived from the books, measure the round trip of its last packet, open the window."""
         flight, count, sent = self._flight, 0, -inf
         while flight and flight[0].end <= ack:
             train = flight.popleft()
@@ -150,7 +153,7 @@ class Sender:
             sent = train.sent
         self.inflight -= count
         if sent > -inf:
-            self.measured(now - sent)
+            self.measured(last - sent)
         if self._recover:
             self._recovering(ack)
         elif self._window < self._threshold:
@@ -160,7 +163,7 @@ class Sender:
             self._window += count / self._window
         self._backoff, self._probed = 1, False
         if flight:
-            self._arm(now)
+            self._arm(last)
 
     def _hear_of_holes(self, sack: Ranges, now: float) -> None:
         """Later packets are there and earlier ones are not: lost at the third, else a quarter round trip later."""

@@ -29,6 +29,10 @@ class _Packet:
         self._then()
 
 
+def _nothing() -> None:
+    """What the last packet of an exchange does."""
+
+
 class Connection:
     """One TCP connection, full duplex; what is sent arrives in order, whatever happens to packets.
 
@@ -50,6 +54,7 @@ class Connection:
         self._forward, self._backward = forward, backward
         self._receivers = (at_server, at_client)
         self._done: Callable[[bool], None] | None = None
+        self._is_open = False
 
     def open(self, done: Callable[[bool], None]) -> None:
         """Shake hands; ``done(True)`` after a round trip, ``done(False)`` if the server answers that nobody listens.
@@ -65,7 +70,10 @@ class Connection:
         stream.send(size, arrived, args)
 
     def close(self) -> None:
-        """Nothing arrives any more, and no timer does anything."""
+        """Nothing arrives any more, and no timer does anything; an open one costs the packets of its end."""
+        if self._is_open and self._costs.header:
+            self._is_open = False
+            self._throw(0, partial(self._throw, 1, partial(self._throw, 0, _nothing)))
         self._done = None
         for receiver in self._receivers:
             receiver.is_closed = True
@@ -97,8 +105,9 @@ class Connection:
         if is_open:
             for sender in (self._forward, self._backward):
                 sender.measured(self._loop.now - began)
+            self._is_open = True
             if self._costs.header:
-                self._throw(0, lambda: None)
+                self._throw(0, _nothing)
         done(is_open)
 
     def _throw(self, way: int, then: Callable[[], None]) -> None:
