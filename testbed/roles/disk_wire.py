@@ -12,6 +12,8 @@ from urllib.parse import quote
 from testbed.roles.api import CallFailed
 
 LONGEST_NAME, LONGEST_LINE = 240, 300
+LARGEST_PIECE = 1 << 18
+ZEROS = memoryview(bytes(LARGEST_PIECE))
 VANISHED_S = 300.0  # after which a fetcher that takes nothing more, without closing its connection, is given up
 
 
@@ -74,12 +76,23 @@ def promised(answer: str) -> int:
     raise CallFailed("protocol", "there is no such file" if word == "absent" else "the answer is not that of a disk")
 
 
+def hole(file: int, offset: int, count: int) -> bool:
+    """Whether there is nothing but a hole in this part of a file: reading it would only fill the machine's cache."""
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA) >= offset + count
+    except OSError:  # no data up to the end
+        return True
+
+
 async def send(connection: socket.socket, file: int, offset: int, count: int) -> None:
-    """Send a part of a file, without a copy of it in this process."""
-    end = offset + count
+    """Send a part of a file, of at most ``LARGEST_PIECE`` bytes."""
+    end, zeros = offset + count, hole(file, offset, count)
     while offset < end:
         try:
-            sent = os.sendfile(connection.fileno(), file, offset, end - offset)
+            if zeros:
+                sent = connection.send(ZEROS[: end - offset])
+            else:
+                sent = os.sendfile(connection.fileno(), file, offset, end - offset)
         except BlockingIOError:
             await _writable(connection)
             continue
@@ -121,4 +134,4 @@ def told(address: str, name: str, patience: float) -> Iterator[None]:
     except TimeoutError as error:
         raise CallFailed("timeout", f"{what}nothing came for {patience:g} s") from error
     except OSError as error:
-        raise CallFailed("unreachable", what + (error.strerror or str(error))) from error
+        raise CallFailed("unreachable", what + (os.strerror(error.errno) if error.errno else str(error))) from error
