@@ -21,10 +21,15 @@ from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from weakref import WeakValueDictionary
 
 from testbed.twin.handles import Handle, Task, whereabouts
+
+if TYPE_CHECKING:  # to a type checker, what a loop without sockets leaves out would make the class abstract
+    from asyncio import BaseEventLoop as _Loop
+else:
+    from asyncio import AbstractEventLoop as _Loop
 
 T = TypeVar("T")
 Entry = tuple[float, int, Any, Any]  # (time, sequence number, callback, arguments); see VirtualLoop._fire
@@ -38,7 +43,7 @@ class Stalled(RuntimeError):
     """Nothing will ever happen any more, or time no longer passes; says who waits, and where."""
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(_Loop):
     """An asyncio event loop in virtual time; ``now`` is the time in seconds.
 
     ``errors`` collects what callbacks and forgotten tasks raised; :meth:`run` raises the first of them when it ends.
