@@ -1,0 +1,102 @@
+"""What gRPC adds to a message, as a proxy between two real ends counts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from roles.serverless_on_edge.messages import (
+    GET_TABLE,
+    RUN_LAMBDA,
+    STREAM_UTIL,
+    ForwardingTable,
+    LambdaRequest,
+    LambdaResponse,
+    TableId,
+    Utilization,
+    Void,
+)
+from roles.serverless_on_edge.wire import GrpcWire
+from testbed.roles.api import Method
+
+NET = "127.71.3"
+MORE = 5.0  # bytes a call for pings (17 bytes) and window updates (13 bytes) of the connection, which come now and then
+CALLS = 20
+
+
+class Counting:
+    """A proxy that counts the bytes of both directions."""
+
+    def __init__(self) -> None:
+        self.up = self.down = 0
+
+    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(f"{NET}.1", 6000)
+        await asyncio.gather(self._pump(reader, far_writer, "up"), self._pump(far_reader, writer, "down"))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+        while data := await reader.read(1 << 16):
+            setattr(self, way, getattr(self, way) + len(data))
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def ends(method: Method[Any, Any], handler: Any) -> AsyncIterator[tuple[GrpcWire, Counting]]:
+    server, client, counting = GrpcWire(), GrpcWire(), Counting()
+    await server.serve(f"{NET}.1", 6000, {method: handler})
+    proxy = await asyncio.start_server(counting.join, f"{NET}.2", 6000)
+    try:
+        yield client, counting
+    finally:
+        await client.close()
+        await server.close()
+        proxy.close()
+
+
+@pytest.mark.parametrize(("method", "request_", "reply"), [
+    (RUN_LAMBDA, LambdaRequest("f", "x"), LambdaResponse("OK", "y")),
+    (RUN_LAMBDA, LambdaRequest("f", "x" * 30_000), LambdaResponse("OK", "y" * 30_000)),
+    (GET_TABLE, TableId(1), ForwardingTable()),
+])
+def test_a_call_adds_what_the_wire_says(method: Method[Any, Any], request_: Any, reply: Any) -> None:
+    async def handler(_: Any) -> Any:
+        return reply
+
+    async def body() -> None:
+        async with ends(method, handler) as (client, counting):
+            for _ in range(10):  # the connection is in use
+                await client.call(f"{NET}.2:6000", method, request_, 10.0)
+            await asyncio.sleep(0.2)
+            up, down = counting.up, counting.down
+            for _ in range(CALLS):
+                await client.call(f"{NET}.2:6000", method, request_, 10.0)
+            await asyncio.sleep(0.2)
+            up, down = counting.up - up, counting.down - down
+            for count, message, is_reply in ((up, request_, False), (down, reply, True)):
+                added = count / CALLS - len(client.encode(message))
+                assert 0 <= added - client.framing(method, reply=is_reply) <= MORE, f"reply {is_reply}: {added} bytes"
+
+    asyncio.run(body())
+
+
+def test_a_message_of_a_stream_adds_less() -> None:
+    async def handler(_: Any) -> AsyncIterator[Utilization]:
+        for _number in range(50):
+            yield Utilization()
+            await asyncio.sleep(0.005)
+
+    async def body() -> None:
+        async with ends(STREAM_UTIL, handler) as (client, counting):
+            counts = []
+            async for _ in client.stream(f"{NET}.2:6000", STREAM_UTIL, Void()):
+                counts.append(counting.down)
+            framing = client.framing(STREAM_UTIL, reply=True)
+            grown = counts[45] - counts[5] - 40 * len(client.encode(Utilization()))
+            assert abs(grown - 40 * framing) <= 10 * framing  # pings, and what is under way
+
+    asyncio.run(body())
