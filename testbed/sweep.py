@@ -70,7 +70,7 @@ def perform_sweep(
     A run that fails is a point with its error; the others go on. Ctrl-C ends the sweep after the interrupted run.
     """
     every = points(experiment)
-    folder = _fresh(out / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder = fresh(out / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     finished: dict[int, Path] = {}
     for number, run in _runs(every, substrate, folder, view):
         finished[number] = run
@@ -98,7 +98,8 @@ def _performed(point: Point, substrate: Substrate, folder: Path) -> str:
     return str(perform(point.experiment, substrate, folder, Quiet()))
 
 
-def _fresh(folder: Path) -> Path:
+def fresh(folder: Path) -> Path:
+    """Make ``folder``; its name gets a number if it is taken."""
     name, count = folder.name, 1
     while folder.exists():
         count += 1

@@ -54,6 +54,7 @@ class Resolver:
             self._check_captures(topology)
         parameters = dict(self._parameters(placement, system)) if system else {}
         self._check_sweep()
+        self._check_validation()
         if self.problems or topology is None or system is None:
             raise InputError(in_order(self.problems))
         return Experiment(
@@ -265,3 +266,18 @@ class Resolver:
         for path, values in self.file.sweep.items():
             if not values:
                 self._wrong(("sweep", path), "no values", "a list of the values that this path takes")
+
+    def _check_validation(self) -> None:
+        asked = self.file.validation
+        if asked is None:
+            return
+        if len(asked.over) != 1:
+            self._wrong(("validation", "over"), f"{len(asked.over)} paths", "one path and its values")
+            return
+        path, values = next(iter(asked.over.items()))
+        if len(values) < 2:
+            expected = "at least two: the twin is calibrated at one and tested at the others"
+            self._wrong(("validation", "over", path), "one value" if values else "no values", expected)
+        elif asked.calibrate not in values:
+            listed = ", ".join(map(str, values))
+            self._wrong(("validation", "calibrate"), show(asked.calibrate), f"one of the values of {path} ({listed})")
