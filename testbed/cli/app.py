@@ -210,5 +210,41 @@ def report(run_name: RunName = "last", out: Out = RUNS) -> None:
     print(write(store.find(run_name, out)))  # noqa: T201
 
 
+@app.command()
+def calibrate(
+    run_name: RunName = "last",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("calibration.json"),
+    out: Out = RUNS,
+) -> None:
+    """Make a calibration of an emulated run: how long functions and agents take here, for the twin."""
+    from testbed.cli.validation import calibrate_twin
+
+    calibrate_twin(store.find(run_name, out), output)
+    print(output)  # noqa: T201
+
+
+@app.command()
+def validate(
+    experiment: Path,
+    over: Annotated[str, typer.Option(help="PATH=V1,V2,...: other load points than the file's.")] = "",
+    calibrate_at: Annotated[str, typer.Option(help="The one of them at which the twin is calibrated.")] = "",
+    substrate: Annotated[str, typer.Option(help="What carries the emulation.")] = "netns",
+    repeat: Annotated[int, typer.Option(min=1, help="Runs at each point, each with another seed.")] = 1,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="path=value: change a value of the file.")] = None,
+    out: Out = RUNS,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run emulation and twin over load points, and tell how far they are apart; last on stdout is the folder."""
+    from testbed.cli.validation import assignments, validate_twin
+
+    asked = [*(sets or []), *assignments(over, calibrate_at)]
+    folder, status = validate_twin(experiment, substrate, asked, out, repeat, quiet)
+    if as_json:
+        _say(json.loads((folder / "validation.json").read_text(encoding="utf-8")))
+    print(folder)  # noqa: T201 - the promise of the command
+    return status
+
+
 if __name__ == "__main__":
     sys.exit(main())
