@@ -89,7 +89,8 @@ def _reach(each: Found) -> str:
         why = " (it takes 1,000 answers at a point)" if each["metric"] == "p99" else ""
         return f"{head}: not told by any point up to a utilisation of 0.8{why}"
     over = f"{_percent(each['mape'])} over {each['points']} load points"
-    return f"{head}: {over}: {'met' if each['met'] else f'missed by {100 * (each["mape"] - each["reach"]):.1f} points'}"
+    missed = 100 * ((each["mape"] or 0.0) - each["reach"])
+    return f"{head}: {over}: " + ("met" if each["met"] else f"missed by {missed:.1f} points")
 
 
 def markdown(found: Found) -> str:
