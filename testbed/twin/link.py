@@ -134,7 +134,7 @@ class Lane:
 
     def reshape(self, now: float, shape: Treatment) -> None:
         """Put another shape in force: what waits for the rate follows it, what has left the queue does not."""
-        waiting = [train for train in self._held if train.starts > now]
+        waiting = sorted((train for train in self._held if train.starts > now), key=lambda train: train.starts)
         if waiting:
             self._free_at = waiting[0].starts + self._credit  # the packet being serialised ends as it began
             self._held = deque(train for train in self._held if train.starts <= now)

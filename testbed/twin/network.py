@@ -68,7 +68,7 @@ class TwinNetwork:
         self._fluid = Fluid(loop)
         self._lanes: dict[End, Lane] = {}
         self._carriers: dict[End, _Carrier] = {}
-        self._paths: dict[tuple[str, str], Path] = {}
+        self._paths: dict[tuple[str, str], tuple[Path, Path]] = {}
         self._paths_over: dict[End, list[Path]] = {}
         self._machines = {node: Resource(None) for node in topology.nodes}
         self._cut: dict[str, None] = {}  # links
@@ -97,12 +97,11 @@ class TwinNetwork:
 
     def connection(self, client: str, server: str, listening: Callable[[], bool]) -> Connection:
         """A TCP connection between two nodes, not opened yet; ``listening`` is asked when a SYN is at the server."""
-        paths = self._path(client, server), self._path(server, client)
-        return Connection(self._loop, (client, server), paths, self._costs, listening)
+        return Connection(self._loop, (client, server), self._ways(client, server), self._costs, listening)
 
     def delay(self, a: str, b: str) -> float:
         """The sum of the one-way delays from ``a`` to ``b``, in seconds."""
-        return self._path(a, b).delay
+        return self._ways(a, b)[0].delay
 
     def shape(self, end: End, shape: Shape) -> None:
         """Change what leaves one end, at this instant."""
@@ -139,14 +138,22 @@ class TwinNetwork:
         self._carriers[end].refresh()
         self._fluid.changed(self._carriers[end])
 
-    def _path(self, a: str, b: str) -> Path:
-        path = self._paths.get((a, b))
-        if path is None:
-            ends = self.topology.path(a, b)
-            lanes = [self._lanes[end] for end in ends]
-            path = self._paths[a, b] = Path(self._loop, lanes, is_free=self._options.messages == "free")
-            for end in ends:
-                self._paths_over.setdefault(end, []).append(path)
+    def _ways(self, a: str, b: str) -> tuple[Path, Path]:
+        """There and back. Answers go to where the question came from, also to a host with several addresses."""
+        ways = self._paths.get((a, b))
+        if ways is None:
+            there = self.topology.path(a, b)
+            try:
+                back = self.topology.path(b, a)
+            except UsageError:
+                back = tuple(End(link, self.topology.links[link].beyond(node).node) for link, node in reversed(there))
+            ways = self._paths[a, b] = self._made(there), self._made(back)
+        return ways
+
+    def _made(self, ends: Sequence[End]) -> Path:
+        path = Path(self._loop, [self._lanes[end] for end in ends], is_free=self._options.messages == "free")
+        for end in ends:
+            self._paths_over.setdefault(end, []).append(path)
         return path
 
     def disk(self, rate: float | None) -> Disk:
@@ -165,7 +172,7 @@ class TwinNetwork:
         carriers = [self._carriers[end] for end in self.topology.path(source, target)]
         machines = [self._machines[source], self._machines[target]]
         resources = [*machines, *carriers, *disks]
-        there, back = self._path(source, target), self._path(target, source)
+        there, back = self._ways(source, target)
         share = min((each.capacity / (len(each.flows) + 1) for each in resources if each.capacity), default=inf)
         cap = _most(there, there.delay + back.delay)
         lead = there.delay + _start_up(size, there.delay + back.delay, min(share, cap))

@@ -16,16 +16,20 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Payload bytes of a full packet and header bytes of each; no header: no acknowledgements on the wire either."""
+    """Payload bytes of a full packet, header bytes of each, and the first window in packets.
+
+    Without headers there are no acknowledgements on the wire either.
+    """
 
     step: int
     header: float
+    window: float = FIRST_WINDOW
 
     @classmethod
     def of(cls, options: TwinOptions) -> Costs:
-        """The costs that an experiment asks for; a free message is one packet, however long."""
+        """The costs that an experiment asks for; a free message is one packet, however long, and never waits."""
         if options.messages == "free":
-            return cls(1 << 60, 0.0)
+            return cls(1 << 60, 0.0, float(1 << 60))
         return cls(MSS, MSS * (1 / options.tcp_efficiency - 1))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.twin.link import Ranges, Train
 from testbed.twin.link_path import Path
-from testbed.twin.tcp import FIRST_WINDOW, TRAIN, Costs, Range, gaps, length
+from testbed.twin.tcp import TRAIN, Costs, Range, gaps, length
 
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
@@ -45,7 +45,7 @@ class Sender:
         self._messages: deque[Message] = target.messages
         self._flight: deque[Train] = deque()  # sent and not acknowledged
         self._end = self._next = self._una = self.inflight = 0
-        self._window, self._threshold = float(FIRST_WINDOW), inf
+        self._window, self._threshold = float(costs.window), inf
         self._peak = self._peak_until = 0  # most packets in flight in this window
         self._last_sent, self._deadline, self._wakes = -inf, inf, inf
         self._smoothed, self._variation, self._backoff, self._probed = 0.0, 0.0, 1, False
@@ -61,7 +61,7 @@ class Sender:
         if not is_free:
             return  # acknowledgements of what is under way let it go
         now = self._loop.now
-        if not self._flight and self._window > FIRST_WINDOW:
+        if not self._flight and self._window > self._costs.window:
             self._restart(now - self._last_sent)
         self._push(now, now)
 
@@ -73,10 +73,10 @@ class Sender:
 
     def _restart(self, idle: float) -> None:
         """Halve the window for each time-out of silence, down to the first one."""
-        timeout = self.timeout
-        while idle > timeout and self._window > FIRST_WINDOW:
+        timeout, first = self.timeout, self._costs.window
+        while idle > timeout and self._window > first:
             idle -= timeout
-            self._window = max(FIRST_WINDOW, self._window / 2)
+            self._window = max(first, self._window / 2)
 
     def _push(self, now: float, last: float) -> None:
         """Send what the window allows, spread from ``now`` to ``last`` like the acknowledgements that allow it."""

@@ -61,13 +61,15 @@ class Connection:
 
         Without an answer the packet is sent again after 1, 2, 4 ... seconds until the connection is closed.
         """
-        self._done = done
-        self._knock(FIRST_RETRY)
+        if not self._is_closed:
+            self._done = done
+            self._knock(FIRST_RETRY)
 
     def send(self, sender: str, size: int, arrived: Callable[..., object], *args: object) -> None:
         """``size`` bytes from ``sender``; ``arrived(*args)`` when the last is there, in order with earlier messages."""
-        stream = self._forward if sender == self._client else self._backward
-        stream.send(size, arrived, args)
+        if not self._is_closed:
+            stream = self._forward if sender == self._client else self._backward
+            stream.send(size, arrived, args)
 
     def close(self) -> None:
         """Nothing arrives any more, and no timer does anything; an open one costs the packets of its end."""
