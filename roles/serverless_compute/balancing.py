@@ -25,9 +25,12 @@ class WorkloadBalancing:
         self._free: dict[int, int] = {}  # free slots by node, as far as known
         self._total = 0
         self._emptiest: list[tuple[int, int]] = []  # a heap of (-free slots, node), outdated entries among them
+        self._planned = 0  # slots that the last plan gave away
 
     def schedule(self, round_: Round) -> Iterable[Decision]:
         """Bring images to where the plan wants them, and dispatch where they are in memory."""
+        if not round_.changed and self._planned == self._total:
+            return []  # nothing to give to those who have come since
         for node in round_.changed.values():
             self._note(node)
         decisions: list[Decision] = []
@@ -64,6 +67,7 @@ class WorkloadBalancing:
 
     def _plan(self, round_: Round) -> Plan:
         """Which node gives how many slots to which function."""
+        self._planned = 0
         if not self._total:
             return []
         plan: Plan = []
@@ -89,6 +93,7 @@ class WorkloadBalancing:
                 heappush(self._emptiest, entry)
         for index in left:
             heappush(self._emptiest, (-self._free[index], index))
+        self._planned = sum(count for _, _, count in plan)
         if len(self._emptiest) > 8 * len(self._free) + 64:
             self._emptiest = sorted((-free, index) for index, free in self._free.items())  # without outdated entries
         return plan

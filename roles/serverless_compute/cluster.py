@@ -99,8 +99,8 @@ class Cluster:
         entry.in_ram_since = -inf
         self._moved(node, entry, Stage.IN_RAM if in_ram else Stage.ON_DISK)
 
-    def transferred(self, transfer: int, failed: bool) -> NodeImage | None:
-        """A copy or a load ended; returns its image, or None if it was given up meanwhile."""
+    def transferred(self, transfer: int, failed: bool) -> tuple[Image, bool] | None:
+        """A transfer ended; returns its image and whether it was a load, or None if it was given up meanwhile."""
         node, entry = self._transfers.pop(transfer, (None, None))
         if node is None or entry is None:
             return None
@@ -108,7 +108,7 @@ class Cluster:
         if not failed:
             entry.in_ram_since = self._shared.now
             self._moved(node, entry, Stage.IN_RAM if loading else Stage.ON_DISK)
-            return entry
+            return entry.image, loading
         if loading:
             node.free_ram += entry.image.ram_bytes
             self._moved(node, entry, Stage.ON_DISK)
@@ -117,7 +117,7 @@ class Cluster:
         node.resting[entry.image.name] = self._shared.now + REST_S
         self._resting[node.index] = node
         self._shared.out.append(ArmTimer(SERVICE, self._shared.now + REST_S))
-        return entry
+        return entry.image, loading
 
     def wake(self) -> None:
         """The service's timer fired: transfers that failed may be tried again."""

@@ -40,8 +40,8 @@ class Core:
         self._accepted = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.Register: self._register, events.Preload: self._preload, events.Invoke: self._invoke,
-            events.Cancel: self._cancel, events.FetchDone: self._fetch_done, events.CopyDone: self._copy_done,
-            events.LoadDone: self._load_done, events.ExecStarted: self._exec_started,
+            events.Cancel: self._cancel, events.FetchDone: self._fetch_done, events.CopyDone: self._transfer_done,
+            events.LoadDone: self._transfer_done, events.ExecStarted: self._exec_started,
             events.ExecDone: self._exec_done, events.ContainerFailed: self._container_failed,
             events.IdleTimer: self._idle_timer, events.NodeDown: self._node_down, events.NodeUp: self._node_up,
             events.Stop: self._stop,
@@ -148,22 +148,17 @@ class Core:
                 self._finish(call, State.FAILED, self.shared.now, None, cause)
         self._settle()
 
-    def _copy_done(self, event: events.CopyDone) -> None:
-        entry = self.cluster.transferred(event.transfer, event.cause is not None)
-        if entry is not None:
-            self.head.unpin(entry.image.name)
-            self._transferred(entry.image, event.cause)
-
-    def _load_done(self, event: events.LoadDone) -> None:
-        entry = self.cluster.transferred(event.transfer, event.cause is not None)
-        if entry is not None:
-            self._transferred(entry.image, event.cause)
-
-    def _transferred(self, image: Image, cause: causes.FailureCause | None) -> None:
-        if cause is None:
+    def _transfer_done(self, event: events.CopyDone | events.LoadDone) -> None:
+        ended = self.cluster.transferred(event.transfer, event.cause is not None)
+        if ended is None:
+            return
+        image, loading = ended
+        if not loading:
+            self.head.unpin(image.name)
+        if event.cause is None:
             self._settle()
         else:  # no round: the same transfer would only fail again at once
-            self.shared.out.append(Note(f"A transfer of the image {image.name!r} failed: {cause.detail}"))
+            self.shared.out.append(Note(f"A transfer of the image {image.name!r} failed: {event.cause.detail}"))
             self._admit()
 
     # ---- executions

@@ -90,7 +90,7 @@ class FirstComeFirstServed(_Placing):
 
     Among nodes with a free slot: one with an idle container of the registration; with the image in memory; on its way
     there; on disk; on its way there; any. So calls pack on the first nodes. A call that finds no place does not stop
-    those behind it.
+    those behind it, and one whose image came late takes no place away from those that wait at it already.
     """
 
     def __init__(self) -> None:

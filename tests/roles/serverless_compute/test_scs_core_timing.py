@@ -22,7 +22,7 @@ from roles.serverless_compute.policies import Copy, Dispatch, Load
 def when(world: World, kind: type, **fields: object) -> list[float]:
     """When effects of a kind (with these fields) were asked for."""
     return [round(at, 9) for at, each in world.effects
-            if isinstance(each, kind) and all(_name(getattr(each, name)) == value for name, value in fields.items())]  # fmt: skip
+            if isinstance(each, kind) and all(_name(getattr(each, key)) == value for key, value in fields.items())]
 
 
 def _name(value: object) -> object:
