@@ -191,10 +191,10 @@ class Disk:
         return size
 
     async def _receive(self, connection: socket.socket, file: int, patience: float) -> int:
-        loop, turns, nothing = asyncio.get_running_loop(), Turns(self._writing), bytes(self._writing.piece)
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(patience):
             left = size = promised(await line(connection))
-        buffer = bytearray(self._writing.piece)
+        turns, nothing, buffer = Turns(self._writing), bytes(self._writing.piece), bytearray(self._writing.piece)
         view = memoryview(buffer)
         while left:
             filled, wanted = 0, min(len(view), left)

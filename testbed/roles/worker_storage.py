@@ -65,8 +65,8 @@ class Storage:
             return ""
         if isinstance(error, StorageFull):
             return str(error.strerror)
-        used = self.used()
-        if used > self.limit or (self.mounted and isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        used, full = self.used(), (errno.EFBIG, errno.ENOSPC) if self.mounted else (errno.EFBIG,)
+        if used > self.limit or (isinstance(error, OSError) and error.errno in full):
             return f"it needed more than its {storage(self.limit)}: {used} bytes were in use when it ended"
         return ""
 

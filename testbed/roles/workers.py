@@ -170,7 +170,7 @@ class LiveContainer:
         """Run the function once; a worker that had to be ended is replaced first, which ``init_s`` tells."""
         async with self._turn:
             begun, init_s = time.perf_counter(), 0.0
-            if self._worker is not None and self._worker.ended.done():
+            if self._worker is not None and (self._worker.ended.done() or not self._worker.reusable):
                 await self._leave()
             if self._closed:
                 return FunctionResult("", "crash", "its container was closed")
@@ -181,10 +181,7 @@ class LiveContainer:
                     return failed
             worker = self._worker
             limit = time_limit if time_limit is not None and time_limit > 0 else None
-            result = await worker.call(*self._workers.number(self._function), payload, init_s, limit)
-            if not worker.reusable:
-                self._worker = None
-            return result
+            return await worker.call(*self._workers.number(self._function), payload, init_s, limit)
 
     async def _leave(self) -> None:
         worker, self._worker = self._worker, None

@@ -209,18 +209,32 @@ def test_after_a_fault_the_next_run_starts_a_worker_which_init_tells(tmp_path: P
     assert (warm.output, warm.init_s) == ("well", 0)
 
 
-def test_a_worker_that_died_while_idle_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["getpid", "getppid"])
+def test_a_worker_that_died_while_idle_is_replaced_also_with_the_template(
+    tmp_path: Path, mount: bool, killed: str
+) -> None:
     async def body(container: LiveContainer) -> FunctionResult:
-        pid = int((await container.run("", 20.0)).output)
-        os.kill(pid, signal.SIGKILL)
+        pid = int((await container.run("getpid", 20.0)).output)
+        os.kill(int((await container.run(killed, 20.0)).output), signal.SIGKILL)
         deadline = time.monotonic() + 10
         while psutil.pid_exists(pid):
             assert time.monotonic() < deadline, f"process {pid} is still there"
             await asyncio.sleep(0.01)
+        return await container.run("getpid", 20.0)
+
+    result = live(tmp_path, "import os\ndef code(ctx, payload): return getattr(os, payload)()", body, mount=mount)
+    assert result.error == "" and result.init_s > 0
+
+
+def test_an_abandoned_run_leaves_a_container_that_works(tmp_path: Path) -> None:
+    async def body(container: LiveContainer) -> FunctionResult:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await container.run("long", None)
         return await container.run("", 20.0)
 
-    result = live(tmp_path, "import os\ndef code(ctx, payload): return os.getpid()", body)
-    assert result.error == "" and result.init_s > 0
+    result = live(tmp_path, "def code(ctx, payload):\n    if payload: ctx.sleep(60)\n    return 'free'", body)
+    assert result.output == "free" and result.init_s > 0
 
 
 @pytest.mark.parametrize("limit", [None, 0.0, -1.0])
