@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import ClassVar
 
 from roles.serverless_compute import causes, events, messages
@@ -128,25 +129,31 @@ class Service(Role):
     # ---- the loop
 
     def happened(self, event: events.Event) -> None:
-        """Tell the core at the next opportunity."""
+        """Tell the core: at once what goes before everything else of this instant, the rest when all of it is there."""
+        if event.PRIORITY == 0:
+            self._tell((event,))
+            return
         self._inbox.append(event)
         if not self._awake.done():
             self._awake.set_result(None)
 
+    def _tell(self, due: Iterable[events.Event]) -> None:
+        now, handle, carry_out = self.env.now(), self.core.handle, self.errands.carry_out
+        for event in due:
+            carry_out(handle(event, now))
+        self.members.tidy()
+
     async def _pump(self) -> None:
-        inbox, env, handle, loop = self._inbox, self.env, self.core.handle, asyncio.get_running_loop()
+        inbox, env, loop = self._inbox, self.env, asyncio.get_running_loop()
         while True:
             if not inbox:
                 self._awake = loop.create_future()
                 await self._awake
             for _ in range(ROUNDS):
                 await env.sleep(0)
-            due = sorted(inbox, key=_priority) if len(inbox) > 1 else list(inbox)
+            due = sorted(inbox, key=_priority)
             inbox.clear()
-            now = env.now()
-            for event in due:
-                self.errands.carry_out(handle(event, now))
-            self.members.tidy()
+            self._tell(due)
 
     # ---- requests
 
