@@ -22,7 +22,7 @@ def _pace(value: object) -> object:
         amount = float(units.size(value.removesuffix("/s")))
         if amount:
             return amount
-    raise units.refuse("a disk's speed in bytes per second, such as 100MB/s; leave it out for no limit")
+    raise units.refuse("a disk speed in bytes per second, such as 100MB/s; leave it out for no limit")
 
 
 def _port(value: object) -> object:
@@ -168,8 +168,3 @@ def located(site: Site, role: str, text: str | None, port: int) -> str | None:
         told = f"The {site.role} on {site.node} is told to use the {role} {text!r}"
         raise TestbedError(f"{told}, which is neither a node with an agent nor the address of one.")
     return f"[{name}]:{number or port}" if ":" in name else f"{name}:{number or port}"
-
-
-def context(folder: Path) -> dict[str, Any]:
-    """The validation context in which files beside an experiment are found."""
-    return {"folder": folder}

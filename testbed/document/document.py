@@ -74,6 +74,11 @@ class Document:
             raise InputError(problems)
         return made
 
+    @property
+    def context(self) -> Mapping[str, object]:
+        """What validators may ask for: the ``folder`` of this file, which its paths are relative to."""
+        return {"folder": Path(self.file).resolve().parent}
+
     def attempt(self, model: type[M], prefix: Place = ()) -> Attempt[M]:
         """What can be made of the data below ``prefix``, and all problems in the order of the file."""
         under = dotted(prefix)
@@ -82,7 +87,8 @@ class Document:
             return Attempt(None, self, flaws or [Problem(self.file, 0, "", "an empty file", "a mapping (key: value)")])
         data = self.at(prefix)
         try:
-            return Attempt(model.model_validate(data), self, in_order(flaws))
+            made = model.model_validate(data, context=self.context)
+            return Attempt(made, self, in_order(flaws))
         except ValidationError as error:
             found = findings(error, data, model)
         told = {each.path for each in flaws if each.path}

@@ -152,7 +152,7 @@ class Resolver:
         for layer in layers:
             merged |= layer
         try:
-            return model.model_validate(merged)
+            return model.model_validate(merged, context=self.document.context)
         except ValidationError:
             return model()  # each layer's problems were told with their lines; this value is never used
 

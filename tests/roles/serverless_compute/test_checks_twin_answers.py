@@ -158,13 +158,21 @@ def test_equal_seeds_give_equal_histories(scheduler: str) -> None:
 
 def test_waiting_times_are_those_of_queueing_theory() -> None:
     """Eight slots, Poisson arrivals at 6.4/s, exponential work of 1 s: Erlang's C formula gives 0.4576 and 0.2860 s."""
-    count, rng, at = 12_000, random.Random(5), 20.0
+    count, rng = 12_000, random.Random(5)
     platform = Platform(function("f", 1), nodes=["n1"], node={"slots": 8}, resident="memory", cold_start=0)
-    given: list[tuple[float, str, str]] = []
-    for _ in range(count):
-        at += rng.expovariate(6.4)
-        given.append((at, "f", f'{{"service_s": {rng.expovariate(1.0):.9f}}}'))
-    waits = [(each.t_dispatch or 0) - (each.t_submit or 0) for each in platform.calls(*given)]
+    waits: list[float] = []
+
+    async def one(payload: str) -> None:
+        answer = await platform.ask(messages.INVOKE, messages.Invoke("f", payload, None))
+        waits.append(answer.t_dispatch - answer.t_submit)
+
+    async def story() -> None:
+        for _ in range(count):
+            await platform.world.loop.sleep(rng.expovariate(6.4))
+            platform.client.begin(one(f'{{"service_s": {rng.expovariate(1.0):.9f}}}'))
+        await platform.world.loop.sleep(100)
+
+    platform.run(story)
     assert sum(each > 1e-9 for each in waits) / count == pytest.approx(0.4576, rel=0.1)
     assert fmean(waits) == pytest.approx(0.2860, rel=0.2)
 
