@@ -31,7 +31,7 @@ def load(folder: Path) -> Found:
     try:
         found: Found = json.loads((folder / "validation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunNotFound(f"{folder} is not a validation's folder: {error}.") from error
+        raise RunNotFound(f"{folder} is no validation's folder: {error}.") from error
     return found
 
 
@@ -104,19 +104,23 @@ def _pages(found: Found) -> Iterator[str]:
     yield (
         f"{found['system']}, emulation on {found['substrate']}, {found['repeat']} run(s) at each point, over "
         f"`{found['over']}`. Latency is the {latency}; errors are (twin - emulation) / emulation. The twin was "
-        "calibrated at one point and is tested at the others. Utilisation is that of the busiest worker or link.\n"
+        "calibrated at one point and is tested at the others. Utilisation is the highest of three shares: the busiest "
+        "workers' and link's, and what waiting implies, 1 - (lowest mean latency of all points / mean latency).\n"
     )
     yield from (f"Note: {note}.\n" for note in found["notes"])
     yield from (f"- {line}" for line in reaches(found))
     yield "\n## Load points\n"
-    yield from _table(["point", "", "verdict", "answers", "workers", "links", "machine busy",
+    yield from _table(["point", "", "verdict", "answers", "workers", "links", "waiting", "machine",
                        *(f"{WORDS[name]} ms" for name in ("p50", "p95", "p99", "mean")), "throughput 1/s",
                        "bytes per link", "cold share"], [_row(each) for each in found["points"]])  # fmt: skip
     yield "\nEach cell is: emulation / twin (error).\n\n## Mean absolute errors of the points that test\n"
     yield from _table(["utilisation", *WORDS.values()], [
         [band, *(_mean(means[name]) for name in WORDS)] for band, means in found["bands"].items()
     ])  # fmt: skip
-    yield "\nPercentages of nothing do not exist: where the emulation shows zero, the mean difference stands instead.\n"
+    yield (
+        "\nIn brackets: at how many load points. Where the emulation shows zero (or fewer than ten cold starts), a "
+        "percentage says nothing: the mean difference stands instead.\n"
+    )
     yield from _windows(found)
     yield from _links(found)
 
@@ -124,11 +128,11 @@ def _pages(found: Found) -> Iterator[str]:
 def _row(point: Found) -> list[str]:
     head = [point["value"], point["role"], point["verdict"]]
     if "metrics" not in point:
-        return [*head, point["left_out"] or "not run yet", *[""] * 10]
+        return [*head, point["left_out"] or "not run yet", *[""] * 11]
     metrics = point["metrics"]
     return [
         *head, " / ".join(f"{ok} of {asked}" for ok, asked in zip(point["ok"], point["scheduled"], strict=True)),
-        *(_share(point[name]) for name in ("workers", "links_busy", "machine")),
+        *(_share(each) for each in (*point["busy"].values(), point["machine"])),
         *(_pair(metrics[name], 1e3) for name in ("p50", "p95", "p99", "mean")),
         _pair(metrics["throughput"], 1), _percent(metrics["link_bytes"]["relative"]), _pair(metrics["cold_share"], 1),
     ]  # fmt: skip
@@ -141,6 +145,10 @@ def _windows(found: Found) -> Iterator[str]:
     if rows:
         yield "\n## Between the events\n"
         yield from _table(["point", "scheduled", "median ms", "95th percentile ms"], rows)
+        yield "\nMean absolute errors of all stretches of the points that test:\n"
+        yield from _table(["utilisation", "median", "95th percentile"],
+                          [[band, _mean(means["p50"]), _mean(means["p95"])]
+                           for band, means in found["between_events"].items()])  # fmt: skip
 
 
 def _links(found: Found) -> Iterator[str]:

@@ -1,14 +1,16 @@
 """How far the twin is from the emulation at one load point and over many: what runs showed, errors, bands, reaches.
 
-Errors are relative, (twin - emulation) / emulation; where the emulation shows zero, the difference itself counts, apart
-from the others. Utilisation is that of the busiest worker or link, whichever is higher, as the emulation shows it.
+Errors are relative, (twin - emulation) / emulation; where the emulation shows zero (or hardly a cold start), the
+difference itself counts, apart from the others. Utilisation is the highest of three shares that the emulation shows:
+the busiest workers', the busiest link's, and what waiting implies (:func:`waiting`), since a system may have limits of
+its own that no table tells.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import fsum
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +23,8 @@ REACHES: Mapping[str, float] = {"p50": 0.05, "p95": 0.10, "p99": 0.15, "throughp
 METRICS = ("mean", *REACHES, "link_bytes", "cold_share")
 ROWS = {0.50: 1, 0.95: 100, 0.99: ROWS_FOR_P99}  # a percentile of fewer rows means little and is not told
 FULL = 0.8
-BANDS = (f"up to {FULL:g}", f"above {FULL:g}", "unknown")
+BANDS = (f"up to {FULL:g}", f"above {FULL:g}")
+COLD = 10  # with fewer cold starts, a percentage of their share says nothing
 CARRIES = 0.01  # share of the busiest link's bytes from which on a link counts as one that carried something
 
 
@@ -49,27 +52,38 @@ class Seen:
         ordered = sorted(latency for t, latency in self.times if start <= t < end)
         return percentile(ordered, share) if len(ordered) >= ROWS[share] else None
 
-    @property
-    def mean(self) -> float | None:
-        """The mean latency: where the latency has two heights, the one figure that does not jump between them."""
-        return fmean(latency for _, latency in self.times) if self.times else None
+    def mean(self, start: float = 0.0, end: float = float("inf")) -> float | None:
+        """The mean latency: where latency has two heights, the one figure that does not jump between them."""
+        inside = [latency for t, latency in self.times if start <= t < end]
+        return fmean(inside) if inside else None
 
     @property
     def cold_share(self) -> float | None:
         """Share of the answers that tell which met a cold start."""
         return self.cold / self.told if self.told else None
 
-    @property
-    def utilisation(self) -> float | None:
-        """Of the busiest worker or link."""
-        return max((each for each in (self.workers, self.links) if each is not None), default=None)
 
-    @property
-    def band(self) -> str:
-        """The band of utilisation."""
-        if self.utilisation is None:
-            return BANDS[2]
-        return BANDS[0] if self.utilisation <= FULL else BANDS[1]
+def utilisation(shares: Iterable[float | None]) -> float:
+    """The highest of the shares that are known."""
+    return max((each for each in shares if each is not None), default=0.0)
+
+
+def waiting(seen: Seen, others: Sequence[Seen], windows: Sequence[tuple[float, float]]) -> float:
+    """The utilisation that the latency implies: 1 - T / T', where T is the mean at the load point with the lowest one.
+
+    As in M/M/1, where a load of 0.8 makes five times the latency of an idle system. The worst of ``windows`` counts.
+    """
+    found = [0.0]
+    for window in windows or [(0.0, float("inf"))]:
+        mine, lowest = seen.mean(*window), min(filter(None, (each.mean(*window) for each in others)), default=None)
+        if mine and lowest:
+            found.append(1 - lowest / mine)
+    return max(found)
+
+
+def band(share: float) -> str:
+    """The band of utilisation that ``share`` is in."""
+    return BANDS[0] if share <= FULL else BANDS[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +192,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """One metric, emulated and in the twin; None: one of them does not tell. ``relative`` is None of zero, too."""
+    """One metric, emulated and in the twin; None: one of them does not tell. ``relative`` is None, too, where the
+    emulation shows zero or so little that a percentage of it says nothing.
+    """
 
     emulation: float | None
     twin: float | None
@@ -196,10 +212,11 @@ class Error:
 def errors(emulation: Seen, twin: Seen) -> dict[str, Error]:
     """The error of each of METRICS; that of ``link_bytes`` is the mean over links, each taken as positive."""
     found = windowed(emulation, twin, 0.0, float("inf"))
-    found["mean"] = Error.between(emulation.mean, twin.mean)
+    found["mean"] = Error.between(emulation.mean(), twin.mean())
     found["throughput"] = Error.between(emulation.throughput, twin.throughput)
     found["link_bytes"] = _of_links(by_link(emulation, twin))
-    found["cold_share"] = Error.between(emulation.cold_share, twin.cold_share)
+    cold = Error.between(emulation.cold_share, twin.cold_share)
+    found["cold_share"] = cold if emulation.cold >= COLD else replace(cold, relative=None)
     return found
 
 
@@ -232,7 +249,7 @@ def _of_links(found: Mapping[str, Error]) -> Error:
 class Mean:
     """Over ``points`` load points the mean absolute relative error (``mape``).
 
-    Over ``zeros`` more, where the emulation shows zero, the mean absolute difference; None of none.
+    Over ``zeros`` more, where a percentage says nothing, the mean absolute difference; None of none.
     """
 
     mape: float | None
@@ -241,10 +258,10 @@ class Mean:
     zeros: int
 
 
-def mean_errors(points: Sequence[Mapping[str, Error]]) -> dict[str, Mean]:
-    """The mean error of each of METRICS over some load points."""
+def mean_errors(points: Sequence[Mapping[str, Error]], metrics: Sequence[str] = METRICS) -> dict[str, Mean]:
+    """The mean error of each of ``metrics`` over some load points."""
     means = {}
-    for metric in METRICS:
+    for metric in metrics:
         found = [point[metric] for point in points]
         relative = [abs(each.relative) for each in found if each.relative is not None]
         zeros = [abs(each.absolute) for each in found if each.relative is None and each.absolute is not None]

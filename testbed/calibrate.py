@@ -52,20 +52,26 @@ class Answer:
     init_s: float
 
 
+@dataclass(frozen=True)
 class Story:
-    """A run as far as calibration goes: its good answers by number, and the CPU time of its agents."""
+    """A run as far as calibration goes: its good answers by number; of each agent (node, role) its CPU time, and over
+    how many seconds that was seen.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        self.answers = {int(row["invocation_id"]): _answer(row) for row in table(folder, "invocations")
-                        if row["status"] == "ok"}  # fmt: skip
-        first: dict[tuple[str, str], tuple[float, float]] = {}
-        last: dict[tuple[str, str], tuple[float, float]] = {}
+    answers: Mapping[int, Answer]
+    cpu_s: Mapping[tuple[str, str], float]
+    elapsed_s: Mapping[tuple[str, str], float]
+
+    @classmethod
+    def read(cls, folder: Path) -> Story:
+        """The story of the run in ``folder``."""
+        answers = {int(row["invocation_id"]): _answer(row) for row in table(folder, "invocations")
+                   if row["status"] == "ok"}  # fmt: skip
+        samples: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         for row in table(folder, "nodes"):
-            agent, now = (row["node"], row["role"]), (float(row["t"]), float(row["cpu_s"]))
-            first.setdefault(agent, now)
-            last[agent] = now
-        self.cpu_s = {agent: last[agent][1] - first[agent][1] for agent in last}
-        self.elapsed_s = {agent: last[agent][0] - first[agent][0] for agent in last}
+            samples[row["node"], row["role"]].append((float(row["t"]), float(row["cpu_s"])))
+        cpu_s = {agent: each[-1][1] - each[0][1] for agent, each in samples.items()}
+        return cls(answers, cpu_s, {agent: each[-1][0] - each[0][0] for agent, each in samples.items()})
 
     @property
     def measured(self) -> dict[int, Answer]:
@@ -106,7 +112,7 @@ def calibrated(folder: Path, experiment: Experiment) -> tuple[Calibration, list[
     """
     record = store.read_record(folder)
     _refuse(record)
-    emulated = Story(folder)
+    emulated = Story.read(folder)
     if not emulated.measured:
         raise UsageError(f"{record.run_id} has no invocation that was answered well: nothing can be learnt.")
     known = Calibration(source=_source(record))
@@ -116,7 +122,7 @@ def calibrated(folder: Path, experiment: Experiment) -> tuple[Calibration, list[
     )
     busy_s = _busy(emulated, plain, experiment)
     bare, loaded = _told(experiment, known), _told(experiment, known.model_copy(update={"busy_s": busy_s}))
-    fitting = _fitting(_differences(emulated, bare), _differences(loaded, bare))
+    fitting = fitting_share(differences(emulated, bare), differences(loaded, bare))
     known = known.model_copy(update={"busy_s": {role: each * fitting for role, each in busy_s.items()}})
     notes = _notes(record, fitting)
     return known.model_copy(update={"call_s": _call(emulated, _told(experiment, known))}), notes
@@ -161,7 +167,7 @@ def _told(experiment: Experiment, known: Calibration) -> Story:
         record = store.read_record(folder)
         if record.state != "done":
             raise TestbedError(f"The twin could not tell the same story: {record.error}")
-        return Story(folder)
+        return Story.read(folder)
 
 
 def _exec(emulated: Story, plain: Story, experiment: Experiment) -> dict[str, Spread]:
@@ -216,7 +222,7 @@ def _busy(emulated: Story, plain: Story, experiment: Experiment) -> dict[str, fl
     return found
 
 
-def _differences(ours: Story, theirs: Story) -> list[tuple[float, int]]:
+def differences(ours: Story, theirs: Story) -> list[tuple[float, int]]:
     """(the difference of ``network_s``, hops) of each measured invocation that took the same way in both."""
     pairs = ((each, theirs.answers.get(number)) for number, each in ours.measured.items())
     return [
@@ -227,7 +233,7 @@ def _differences(ours: Story, theirs: Story) -> list[tuple[float, int]]:
     ]  # fmt: skip
 
 
-def _fitting(left: Sequence[tuple[float, int]], busy: Sequence[tuple[float, int]]) -> float:
+def fitting_share(left: Sequence[tuple[float, int]], busy: Sequence[tuple[float, int]]) -> float:
     """The share of the agents' CPU time for which there is room in nearly every invocation's own time.
 
     Agents also work after an answer has left: that much keeps nobody waiting at a low load.
@@ -245,15 +251,15 @@ def _call(emulated: Story, twin: Story) -> Spread:
     Equal shares of what is left would not: the sum of several draws spreads less. So the shares are bent until the sums
     spread as what is left does.
     """
-    left = _differences(emulated, twin)
+    left = differences(emulated, twin)
     if not left:
         return Spread(at=(0.0,))
     calls = round(median(hops for _, hops in left))
     wanted = Spread.of([amount for amount, _ in left])
-    return wanted if calls == 1 else _parts(wanted, calls)
+    return wanted if calls == 1 else parts(wanted, calls)
 
 
-def _parts(wanted: Spread, count: int) -> Spread:
+def parts(wanted: Spread, count: int) -> Spread:
     """The distribution of which ``count`` draws add up to ``wanted``, nearly."""
     rng = stream(0, "calibrate", "parts")
     part = Spread(at=tuple(value / count for value in wanted.at))

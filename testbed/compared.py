@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import agreement, store
-from testbed.agreement import Error, Seen, Setting
+from testbed.agreement import Error, Mean, Seen, Setting
 from testbed.experiment.model import Experiment, PublishedValue
 
 WORST = ("none", "valid", "suspect", "invalid")
@@ -47,28 +47,57 @@ def compared(experiment: Experiment, path: str, latency: str, points: Sequence[L
     setting = _setting(experiment, latency)
     seen = {index: (_seen(setting, point.emulation), _seen(setting, point.twin))
             for index, point in enumerate(points) if point.twin and not point.left_out}  # fmt: skip
-    errors = {index: agreement.errors(*pair) for index, pair in seen.items()}
-    bands = {}
-    for band in agreement.BANDS:
-        inside = [errors[index] for index, (emulation, _) in seen.items()
-                  if emulation.band == band and points[index].role == "test"]  # fmt: skip
-        bands[band] = agreement.mean_errors(inside)
+    stretches = windows(experiment)
+    told = {index: _compared(*pair, [each for each, _ in seen.values()], stretches) for index, pair in seen.items()}
+    tests = {band: [each for index, each in told.items() if each.band == band and points[index].role == "test"]
+             for band in agreement.BANDS}  # fmt: skip
+    means = {band: agreement.mean_errors([each.errors for each in inside]) for band, inside in tests.items()}
+    between = {
+        band: agreement.mean_errors([errors for each in inside for errors in each.windows], ("p50", "p95"))
+        for band, inside in tests.items()
+    }
     return {
         "experiment": experiment.name,
         "system": experiment.system.name,
         "over": path,
         "latency": latency,
-        "points": [
-            _told(point) | (_numbers(experiment, *seen[index], errors[index]) if index in seen else {})
-            for index, point in enumerate(points)
-        ],
-        "bands": {band: {name: asdict(each) for name, each in means.items()} for band, means in bands.items()},
-        "reaches": agreement.judged(bands[agreement.BANDS[0]]),
+        "points": [_described(point) | (_numbers(told[index], stretches) if index in told else {})
+                   for index, point in enumerate(points)],
+        "bands": _plain(means),
+        "between_events": _plain(between) if stretches else {},
+        "reaches": agreement.judged(means[agreement.BANDS[0]]),
         "published": _published(experiment, path, latency, points),
-    }
+    }  # fmt: skip
 
 
-def _told(point: LoadPoint) -> dict[str, Any]:
+def _plain(means: Mapping[str, Mapping[str, Mean]]) -> dict[str, Any]:
+    return {band: {name: asdict(each) for name, each in inside.items()} for band, inside in means.items()}
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One load point, compared: its errors, those between the events, and how busy it was."""
+
+    emulation: Seen
+    twin: Seen
+    waiting: float
+    errors: Mapping[str, Error]
+    windows: Sequence[Mapping[str, Error]]
+
+    @property
+    def band(self) -> str:
+        return agreement.band(agreement.utilisation((self.emulation.workers, self.emulation.links, self.waiting)))
+
+
+def _compared(
+    emulation: Seen, twin: Seen, others: Sequence[Seen], stretches: Sequence[tuple[float, float]]
+) -> _Compared:
+    between = [agreement.windowed(emulation, twin, *each) for each in stretches]
+    waiting = agreement.waiting(emulation, others, stretches)
+    return _Compared(emulation, twin, waiting, agreement.errors(emulation, twin), between)
+
+
+def _described(point: LoadPoint) -> dict[str, Any]:
     levels = [(store.read_record(each).verdict or {}).get("level", "none") for each in point.emulation]
     return {
         "value": str(point.value),
@@ -92,22 +121,21 @@ def _seen(setting: Setting, runs: Sequence[Path]) -> Seen:
     return agreement.pooled([agreement.seen(run, setting) for run in runs])
 
 
-def _numbers(experiment: Experiment, emulation: Seen, twin: Seen, errors: Mapping[str, Error]) -> dict[str, Any]:
+def _numbers(told: _Compared, stretches: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    emulation, twin = told.emulation, told.twin
     return {
-        "band": emulation.band,
-        "workers": emulation.workers,
-        "links_busy": emulation.links,
+        "band": told.band,
+        "busy": {"workers": emulation.workers, "links": emulation.links, "waiting": told.waiting},
         "machine": emulation.machine,
         "scheduled": [emulation.scheduled, twin.scheduled],
         "ok": [len(emulation.times), len(twin.times)],
-        "metrics": {name: asdict(each) for name, each in errors.items()},
+        "metrics": {name: asdict(each) for name, each in told.errors.items()},
         "links": {name: asdict(each) for name, each in agreement.by_link(emulation, twin).items()},
         "windows": [
-            {"from": start, "to": end, "metrics":
-             {name: asdict(each) for name, each in agreement.windowed(emulation, twin, start, end).items()}}
-            for start, end in windows(experiment)
+            {"from": start, "to": end, "metrics": {name: asdict(each) for name, each in errors.items()}}
+            for (start, end), errors in zip(stretches, told.windows, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def windows(experiment: Experiment) -> list[tuple[float, float]]:
