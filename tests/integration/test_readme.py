@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pages import acceptable, blocks, play, section
 
 from testbed.cli.files import is_experiment, problems_of
 from testbed.places import home
+from testbed.store import read_record
 
 README = home() / "README.md"
 
@@ -37,9 +39,19 @@ def test_every_command_of_the_tour_works_in_a_fresh_folder(tmp_path: Path) -> No
     for done in ended:
         assert acceptable(done, tmp_path), str(done)
     assert (tmp_path / "edge-line.svg").read_text(encoding="utf-8").startswith("<svg")
-    (run,) = tmp_path.glob("runs/quickstart-*")
+    first, run = sorted(tmp_path.glob("runs/quickstart-*"))
+    assert read_record(first).substrate == "twin"
     assert (run / "report.html").exists()
     assert list((run / "figures").glob("latency_over_time.*"))
+
+
+def test_the_simulation_prints_the_dates_of_a_cold_and_a_hot_call(tmp_path: Path) -> None:
+    (tmp_path / "simulation.py").write_text(text_of("A simulation", "python"), encoding="utf-8")
+    done = subprocess.run([sys.executable, "simulation.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cold, hot = done.stdout.splitlines()
+    assert cold.startswith("COLD on n1") and "'t_dispatch': 10.0, 't_start': 10.5, 't_end': 11.5" in cold
+    assert hot.startswith("HOT on n1") and "'t_start': 11.5, 't_end': 12.5" in hot
 
 
 def test_the_tour_has_about_ten_lines_and_each_is_explained() -> None:
