@@ -87,8 +87,8 @@ class Document:
             return Attempt(None, self, flaws or [Problem(self.file, 0, "", "an empty file", "a mapping (key: value)")])
         data = self.at(prefix)
         try:
-            made = model.model_validate(data, context=self.context)
-            return Attempt(made, self, in_order(flaws))
+            whole = model.model_validate(data, context=self.context)
+            return Attempt(whole, self, in_order(flaws))
         except ValidationError as error:
             found = findings(error, data, model)
         told = {each.path for each in flaws if each.path}

@@ -1,4 +1,4 @@
-"""The whole service in the twin on an ideal platform: registry r, head h, nodes n1, n2, ..., a client c beside the head.
+"""The whole service in the twin on an ideal platform: registry r, head h, nodes n1, n2, ..., a client c at the head.
 
 r reaches h at 12.5 MB/s, h each node at 125 MB/s on a link of its own; disks read and write at 100 MB/s, links have no
 delay, messages are free. An image of 100 MB is downloaded in 8 s, copied in 1 s, loaded in 1 s.
@@ -61,7 +61,8 @@ class Platform:
         own = nodes if isinstance(nodes, Mapping) else {}
         links = "".join(f"  - {{ends: [h, {name}], rate: 1Gbit, name: h-{name}}}\n" for name in self.names)
         nodes_text = "  h: {kind: router}\n" + "".join(f"  {name}: {{}}\n" for name in ("r", "c", *self.names))
-        text = f"name: ideal\nnodes:\n{nodes_text}links:\n  - {{ends: [r, h], rate: {rate}, name: r-h}}\n  - [c, h]\n{links}"
+        links += f"  - {{ends: [r, h], rate: {rate}, name: r-h}}\n  - [c, h]\n"
+        text = f"name: ideal\nnodes:\n{nodes_text}links:\n{links}"
         options = TwinOptions(tcp_efficiency=1.0, messages="free")
         self.world = World(parse(text, "ideal.yaml"), SYSTEM, seed, options, codes=Codes(codes or {}))
         places = {"registry": ("r",), "head": ("h",), "node": self.names, "client": ("c",)}
