@@ -44,8 +44,8 @@ class Train:
     """
 
     __slots__ = (
-        "ack", "closing", "count", "end", "first", "head", "hop", "last", "sack", "sent", "start", "starts", "step",
-        "stops", "tail", "target", "wire",
+        "ack", "born", "closing", "count", "end", "first", "head", "hop", "last", "sack", "sent", "start", "starts",
+        "step", "stops", "tail", "target", "wire",
     )  # fmt: skip
 
     stops: tuple[Stop, ...]
@@ -55,7 +55,7 @@ class Train:
         self.start, self.end, self.count, self.step = start, end, count, step
         self.head, self.tail = head, tail
         self.wire = head * (count - 1) + tail
-        self.first = self.last = self.sent = self.starts = first
+        self.first = self.last = self.born = self.sent = self.starts = first
         self.ack = self.hop = 0
         self.closing = 0.0
         self.sack: Ranges = ()

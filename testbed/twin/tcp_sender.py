@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LEAST_TIMEOUT, MOST_TIMEOUT = 0.2, 120.0  # Linux: TCP_RTO_MIN, TCP_RTO_MAX
 PROBE_MARGIN = 0.012  # two ticks of 4 ms that Linux adds to its tail loss probe, and the one that it has begun
 LEFT = 0.7  # of the window after a loss (CUBIC)
+SLOW_START, QUEUEING = 16, (0.004, 0.016)  # HyStart: from so many packets on; seconds that tell of a queue
+GROWTH = 3 * (1 - LEFT) / (1 + LEFT)  # packets a round trip from then on: as much as Reno would get (RFC 9438, 4.3)
 
 Message = tuple[int, Callable[..., object], tuple[Any, ...]]  # where it ends, and whom to tell
 
@@ -33,9 +35,9 @@ class Sender:
     """
 
     __slots__ = (
-        "_backoff", "_costs", "_deadline", "_end", "_flight", "_judged", "_last_sent", "_loop", "_lost", "_messages",
-        "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_sacked", "_smoothed", "_target",
-        "_threshold", "_una", "_variation", "_wakes", "_window", "beside", "inflight",
+        "_backoff", "_costs", "_deadline", "_end", "_fastest", "_flight", "_judged", "_last_sent", "_loop", "_lost",
+        "_messages", "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_round", "_sacked", "_smoothed",
+        "_target", "_threshold", "_una", "_variation", "_wakes", "_window", "beside", "inflight",
     )  # fmt: skip
 
     beside: Receiver
@@ -47,6 +49,7 @@ class Sender:
         self._end = self._next = self._una = self.inflight = 0
         self._window, self._threshold = float(costs.window), inf
         self._peak = self._peak_until = 0  # most packets in flight in this window
+        self._round, self._fastest = 0, inf  # where this round trip of slow start ends; the shortest one
         self._last_sent, self._deadline, self._wakes = -inf, inf, inf
         self._smoothed, self._variation, self._backoff, self._probed = 0.0, 0.0, 1, False
         self._lost: list[Range] = []  # to be sent again
@@ -147,6 +150,7 @@ class Sender:
     def _forget(self, ack: int, last: float) -> None:
         """Drop what has arrived from the books, measure the round trip of its last packet, open the window."""
         flight, count, sent = self._flight, 0, -inf
+        born = flight[0].born if flight else -inf
         while flight and flight[0].end <= ack:
             train = flight.popleft()
             count += train.count
@@ -159,11 +163,21 @@ class Sender:
         elif self._window < self._threshold:
             if self._window < 2 * self._peak:
                 self._window = min(self._window + count, self._threshold)
+            if ack > self._round:
+                self._look_for_queue(self._loop.now - born)
         elif self._window <= self._peak + 1:
-            self._window += count / self._window
+            self._window += GROWTH * count / self._window
         self._backoff, self._probed = 1, False
         if flight:
             self._arm(last)
+
+    def _look_for_queue(self, round_trip: float) -> None:
+        """Leave slow start when the first packet of a window took clearly longer than the fastest (HyStart)."""
+        self._round, self._fastest = self._next, min(self._fastest, round_trip)
+        least, most = QUEUEING
+        limit = self._fastest + min(max(least, self._fastest / 8), most)
+        if self._window >= SLOW_START and round_trip > limit:
+            self._threshold = self._window
 
     def _hear_of_holes(self, sack: Ranges, now: float) -> None:
         """Later packets are there and earlier ones are not: lost at the third, else a quarter round trip later."""
