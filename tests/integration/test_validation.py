@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,19 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an emulated run of four seconds with a real function."""
     folder = tmp_path_factory.mktemp("emulated")
     (folder / "square.py").write_text(CODE)
-    done = cli("run", str(write(folder, REAL)), "--out", "runs", "--no-figures", cwd=folder)
-    run = Path(folder, done.stdout.splitlines()[-1])
-    if (record(run)["verdict"] or {}).get("level") == "invalid":
-        pytest.skip(f"this machine is too busy for a run that can be used: {done.stderr}")
-    return run
+    words = ("run", str(write(folder, REAL)), "--out", "runs", "--no-figures")
+    done = usable(*words, cwd=folder)
+    return Path(folder, done.stdout.splitlines()[-1])
+
+
+def usable(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What ``testbed WORDS`` said; tried again while the machine is too busy for a run that is not invalid."""
+    for _ in range(3):
+        done = cli(*words, cwd=cwd)
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_a_run_teaches_the_twin_what_functions_agents_and_calls_take(emulated: Path, tmp_path: Path) -> None:
@@ -75,10 +84,7 @@ def test_a_changed_function_is_noticed(emulated: Path, tmp_path: Path) -> None:
 
 def test_a_validation_has_every_run_both_curves_the_tables_and_the_reaches(tmp_path: Path) -> None:
     text = HELLO.replace("duration: 2s", "duration: 3s")
-    done = cli("validate", str(write(tmp_path, text)), *OVER, "--out", "runs", "-q", cwd=tmp_path)
-    if "left out" in done.stderr or "twice" in done.stderr:
-        pytest.skip(f"this machine is too busy for a run that can be used: {done.stderr}")
-    assert done.returncode == 0, done.stderr
+    done = usable("validate", str(write(tmp_path, text)), *OVER, "--out", "runs", "-q", cwd=tmp_path)
     folder = Path(tmp_path, done.stdout.splitlines()[-1])
     found = json.loads((folder / "validation.json").read_text(encoding="utf-8"))
     assert found["state"] == "done"
