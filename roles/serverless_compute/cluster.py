@@ -285,17 +285,3 @@ class Cluster:
         node.up = True
         self.up |= node.bit
         self.changed[node.index] = node
-
-
-def idle_of(node: Node, registration: Registration) -> Container | None:
-    """The idle container of a registration that was used last; of several at one moment, the first made."""
-    kept = node.idle.get(registration.name)
-    if not kept:
-        return None
-    found = None
-    for each in reversed(kept.values()):
-        if found is not None and each.idle_since != found.idle_since:
-            break
-        if found is None or each.id < found.id:
-            found = each
-    return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from roles.serverless_compute.cluster import Cluster, idle_of
+from roles.serverless_compute.cluster import Cluster
 from roles.serverless_compute.decisions import Copy, Decision, Dispatch, Load, Pending, Policy, Round, Terminate
 from roles.serverless_compute.events import Note, Run
 from roles.serverless_compute.head import Head
 from roles.serverless_compute.model import StartKind, State
 from roles.serverless_compute.state import Call, Container, Node, Shared, Stage
+
+MOST_NOTES = 20  # remarks in one round; the rest is counted
 
 
 class Rounds:
@@ -23,6 +25,7 @@ class Rounds:
         self._shared, self._policy = shared, policy
         self._cluster, self._head, self._pending = cluster, head, pending
         self._needed: dict[int, set[str]] = {}
+        self._full: set[tuple[int, str]] = set()  # nodes without room for another container of a registration
 
     def hold(self) -> None:
         """One round; does nothing if no call is pending."""
@@ -32,12 +35,18 @@ class Rounds:
         asked = Round(self._pending, self._cluster, changed, self._shared.now)
         decisions = self._policy.schedule(asked)
         self._pending.fresh.clear()
-        for text in asked.notes:
-            self._shared.out.append(Note(text))
-        self._carry_out(decisions)
+        self._remark(asked.notes + self._carry_out(decisions))
 
-    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+    def _remark(self, texts: list[str]) -> None:
+        self._shared.out.extend(Note(text) for text in texts[:MOST_NOTES])
+        if len(texts) > MOST_NOTES:
+            self._shared.out.append(Note(f"{len(texts) - MOST_NOTES} more decisions of this round were left out."))
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> list[str]:
+        """Carry out what can be; returns a remark for each decision that cannot."""
         self._needed.clear()
+        self._full.clear()
+        refused: list[str] = []
         kinds: dict[type, list[Decision]] = {Terminate: [], Dispatch: [], Load: [], Copy: []}
         for each in decisions:
             kinds[type(each)].append(each)
@@ -45,7 +54,8 @@ class Rounds:
             for each in same:
                 refusal = self._do(each)
                 if refusal:
-                    self._shared.out.append(Note(f"{each} left out: {refusal}."))
+                    refused.append(f"{each} left out: {refusal}.")
+        return refused
 
     def _do(self, decision: Decision) -> str:
         """Carry out one decision; returns why it could not be, or nothing."""
@@ -88,7 +98,7 @@ class Rounds:
         if node.free_slots <= 0:
             return "no slot is free" if node.up else "the node is down"
         if decision.container is None:
-            idle = idle_of(node, call.registration)
+            idle = node.last_idle(call.registration)
         else:
             idle = self._cluster.containers.get(decision.container)
             if idle is None or idle.call is not None or idle.registration is not call.registration:
@@ -107,8 +117,10 @@ class Rounds:
             if entry is None or entry.stage is not Stage.IN_RAM:
                 return "the image is not in the node's memory"
             kind = "warm_image" if entry.in_ram_since <= call.t_submit else "cold"
-            idle = self._cluster.spawn(call, node, self._needed.get(node.index, ()))
+            same = node.index, call.registration.name
+            idle = None if same in self._full else self._cluster.spawn(call, node, self._needed.get(node.index, ()))
             if idle is None:
+                self._full.add(same)
                 self._need(node, image)
                 return "the room for a container cannot be made now"
         self._begun(call, idle, kind)

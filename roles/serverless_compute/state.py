@@ -122,6 +122,20 @@ class Node:
         for kept in self.idle.values():
             yield from kept.values()
 
+    def last_idle(self, registration: Registration) -> Container | None:
+        """The idle container of a registration that was used last; of several at one moment, the first made."""
+        kept = self.idle.get(registration.name)
+        if not kept:
+            return None
+        last = next(reversed(kept.values()))
+        found = last
+        for each in reversed(kept.values()):
+            if each.idle_since != last.idle_since:
+                break
+            if each.id < found.id:
+                found = each
+        return found
+
     def clear(self) -> None:
         """Make it an empty machine."""
         self.free_slots, self.free_disk, self.free_ram = self.spec.slots, self.spec.disk_bytes, self.spec.memory_bytes

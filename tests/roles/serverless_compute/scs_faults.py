@@ -64,7 +64,8 @@ class Story:
             try:
                 names.append(world.register(function(
                     f"f{number}", rng.choice(images), storage_bytes=rng.choice([0, 100, 400]) * MB,
-                    memory_bytes=rng.choice([0, 100, 500]) * MB, time_limit_s=rng.choice([None, 0.2, 5.0]))))  # fmt: skip
+                    memory_bytes=rng.choice([0, 100, 500]) * MB, time_limit_s=rng.choice([None, 0.2, 5.0]),
+                )))  # fmt: skip
             except FailureCause:
                 continue
         for _ in range(25 if names else 0):
