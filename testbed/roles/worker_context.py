@@ -92,7 +92,8 @@ class Reckoning(Context):
     def __init__(self, order: dict[str, Any], request: dict[str, Any], storage: Storage) -> None:
         super().__init__(order | request, request, storage)  # one worker for all nodes and their disks
         storage.limit = request["storage_bytes"]
-        self.folder = Path()  # where it works, without a path that another run would not have
+        if order.get("reckon"):  # in a worker, which works there: not a path that another run would not have
+            self.folder = Path()
         self.steps: list[tuple[str, float]] = []
         self.spent_s = 0.0
         self.limit_s: float | None = request["time_limit"]

@@ -153,6 +153,7 @@ class LiveContainer:
     def __init__(self, workers: Workers, function: Function, extras: Mapping[str, float | None]) -> None:
         self._workers, self._function, self._extras = workers, function, extras
         self._worker: Worker | None = None
+        self._init_s = 0.0  # of a worker that has not run yet
         self._turn = asyncio.Lock()
         self._closed = False
 
@@ -163,23 +164,29 @@ class LiveContainer:
 
     async def start(self) -> FunctionResult:
         """Start a worker; the result tells what went wrong, if anything."""
+        begun = time.perf_counter()
         self._worker, result = await self._workers.start(self._function, self._extras)
+        self._init_s = time.perf_counter() - begun
         return result
 
     async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
-        """Run the function once; a worker that had to be ended is replaced first, which ``init_s`` tells."""
+        """Run the function once; a worker that had to be ended is replaced first.
+
+        ``init_s`` is what the start of the worker took in its first run, and 0 in the others.
+        """
         async with self._turn:
-            begun, init_s = time.perf_counter(), 0.0
             if self._worker is not None and (self._worker.ended.done() or not self._worker.reusable):
                 await self._leave()
-            if self._closed:
-                return FunctionResult("", "crash", "its container was closed")
-            if self._worker is None:
+            if self._worker is None and not self._closed:
                 failed = await self.start()
-                init_s = time.perf_counter() - begun
                 if self._worker is None:
                     return failed
+            if self._closed:
+                await self._leave()
             worker = self._worker
+            if worker is None:
+                return FunctionResult("", "crash", "its container was closed")
+            init_s, self._init_s = self._init_s, 0.0
             limit = time_limit if time_limit is not None and time_limit > 0 else None
             return await worker.call(*self._workers.number(self._function), payload, init_s, limit)
 
