@@ -32,15 +32,12 @@ def function(tmp_path: Path, code: str, **limits: float) -> Function:
     return Function.model_validate({"name": "sample", "code": str(path), "time_limit_s": 20.0} | limits)
 
 
-def live(
-    tmp_path: Path, code: str, body: Body[T], *, quota: int = 10 * MB, mount: bool = True, **options: float
-) -> T:
+def live(tmp_path: Path, code: str, body: Body[T], *, quota: int = 10 * MB, mount: bool = True, **rates: float) -> T:
     """Run ``body`` with a container that is closed whatever happens."""
     async def main() -> T:
         workers = Workers(tmp_path, "w1", 1, mount=mount)
-        rates = {name: options.pop(name) for name in tuple(options) if name.endswith("_rate")}
         try:
-            container = await workers.container(function(tmp_path, code, **options), quota, **rates)
+            container = await workers.container(function(tmp_path, code), quota, **rates)
             assert isinstance(container, LiveContainer)
             return await body(container)
         finally:
