@@ -71,7 +71,7 @@ class Sender:
     def stop(self) -> None:
         """The connection is closed: no timer does anything any more."""
         self._flight.clear()
-        self._lost = []
+        self._lost, self._sacked = [], ()
         self._next = self._end
 
     def _restart(self, idle: float) -> None:
