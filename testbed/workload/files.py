@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -17,9 +17,9 @@ from typing import Any
 
 from testbed.collect.schema import INVOCATIONS, SCHEDULE_COLUMNS
 from testbed.roles.api import Invocation
-from testbed.tables import Column, Row, Table, cell
+from testbed.tables import Column, Table, cell
 from testbed.workload.arrivals import Source
-from testbed.workload.schedule import Plan, Thinking
+from testbed.workload.schedule import Draft, Plan, Thinking
 from testbed.workload.spec import Traffic, Workload
 
 SCHEDULE = Table(
@@ -31,17 +31,19 @@ SCHEDULE = Table(
     ),
 )
 
-
+HELD = 100_000
+"""Rows of all clients together that wait in memory while schedules are written."""
 _READ = ("invocation_id", "t_scheduled", "client", "function", "payload", "session", "phase", "user")
 
 
-def _cells(invocation: Invocation, payload: int | None = None) -> list[object]:
-    row: Row = {
-        "invocation_id": invocation.invocation_id, "phase": invocation.phase, "session": invocation.session,
-        "client": invocation.client, "function": invocation.function, "t_scheduled": invocation.t_scheduled,
-        "request_bytes": size_of(invocation.payload), "user": invocation.user, "payload": payload,
-    }
-    return [cell(row[name]) for name in SCHEDULE.header]
+def _cells(invocation: Invocation, size: int, payload: int | None = None) -> list[object]:
+    """One row; its order is that of the columns in SCHEDULE."""
+    return [
+        cell(value) for value in (
+            invocation.phase, invocation.invocation_id, invocation.session, invocation.client, invocation.user,
+            invocation.function, invocation.t_scheduled, size, payload,
+        )
+    ]
 
 
 def size_of(text: str) -> int:
@@ -49,20 +51,69 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def lay_out(draft: Draft, folders: Mapping[str, Path]) -> None:
+    """Write the plan of each client into its folder, which must exist, as it is drawn: no schedule is ever held whole.
+
+    Raises what drawing raises (see Draft).
+    """
+    writers = {client: _Writer(folder, HELD // len(folders)) for client, folder in folders.items()}
+    for invocation in draft:
+        writers[invocation.client].add(invocation)
+    thinking = draft.thinking(sum(writer.count for writer in writers.values()))
+    for client, writer in writers.items():
+        writer.finish(client, thinking[client], draft.workload)
+
+
 def write(plan: Plan, folder: Path) -> None:
     """Put ``plan`` into ``folder``, which must exist."""
-    numbers: dict[str, int] = {}
-    with (folder / "schedule.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(SCHEDULE.header)
-        for invocation in plan.invocations:
-            writer.writerow(_cells(invocation, numbers.setdefault(invocation.payload, len(numbers))))
-    record = {
-        "client": plan.client, "count": plan.count, "payloads": list(numbers),
-        "workload": plan.workload.model_dump(mode="json"),
-        "thinking": [_dumped(each) for each in plan.thinking],
-    }
-    (folder / "workload.json").write_text(json.dumps(record), encoding="utf-8")
+    writer = _Writer(folder, HELD)
+    for invocation in plan.invocations:
+        writer.add(invocation)
+    writer.finish(plan.client, plan.thinking, plan.workload)
+
+
+class _Lines(list[str]):
+    """What a csv.writer writes to."""
+
+    write = list.append
+
+
+class _Writer:
+    """One client's files: rows are held up to a number, then appended, so that a thousand writers need no file open."""
+
+    def __init__(self, folder: Path, held: int) -> None:
+        self.count = 0
+        self._folder, self._held = folder, held
+        self._payloads: dict[str, tuple[int, int]] = {}  # number and size
+        self._lines = _Lines()
+        self._row = csv.writer(self._lines, lineterminator="\n").writerow
+        self._row(SCHEDULE.header)
+        (folder / "schedule.csv").write_bytes(b"")
+
+    def add(self, invocation: Invocation) -> None:
+        """One more row."""
+        known = self._payloads.get(invocation.payload)
+        if known is None:
+            known = self._payloads[invocation.payload] = len(self._payloads), size_of(invocation.payload)
+        self._row(_cells(invocation, known[1], known[0]))
+        self.count += 1
+        if len(self._lines) > self._held:
+            self._flush()
+
+    def _flush(self) -> None:
+        with (self._folder / "schedule.csv").open("ab") as file:
+            file.write("".join(self._lines).encode())
+        self._lines.clear()
+
+    def finish(self, client: str, thinking: Iterable[Thinking], workload: Workload) -> None:
+        """Write what is left, and workload.json."""
+        self._flush()
+        record = {
+            "client": client, "count": self.count, "payloads": list(self._payloads),
+            "workload": workload.model_dump(mode="json"),
+            "thinking": [_dumped(each) for each in thinking],
+        }
+        (self._folder / "workload.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def _dumped(thinking: Thinking) -> dict[str, Any]:
@@ -83,7 +134,7 @@ class Additions:
 
     def add(self, invocation: Invocation) -> None:
         """Append one row."""
-        self._writer.writerow(_cells(invocation))
+        self._writer.writerow(_cells(invocation, size_of(invocation.payload)))
         self._file.write(self._line.getvalue().encode())
         self._line.seek(0)
         self._line.truncate()

@@ -1,14 +1,17 @@
 """From the workload and a seed to every invocation, before the start.
 
+Nothing here holds a whole schedule but :func:`schedule`: a :class:`Draft` is gone through from invocation to invocation.
+
 Each client draws from streams of its own, one a question (when, what, with what, in which session), so that neither
 another client nor another mix of functions changes its times.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,36 +101,70 @@ class _Drawn(NamedTuple):
     user: str
 
 
+class Draft:
+    """All that a workload asks of ``clients``, drawn anew each time it is gone through: equal for equal arguments.
+
+    ``traffic.clients`` must be node names by now (patterns are resolved by the experiment). ``folder`` is where the
+    files that the workload names are found. Raises InputError for those files, UsageError for an unknown client.
+    """
+
+    def __init__(
+        self, workload: Workload, clients: Sequence[str], functions: Sequence[str], seed: int, folder: Path = Path()
+    ) -> None:
+        self.workload, self.clients, self.functions, self._seed = workload, clients, tuple(functions), seed
+        self._folder = folder
+        self._traffic = [(_resolved(traffic, folder), _clients_of(traffic, clients)) for traffic in workload.traffic]
+
+    def __iter__(self) -> Iterator[Invocation]:
+        """The invocations of all clients in order of time, drawn as they are asked for.
+
+        Raises UsageError for more than LIMIT of them.
+        """
+        clients, phase = self.clients, self.workload.phase
+        for number, each in enumerate(heapq.merge(*self._streams())):
+            if number >= LIMIT:
+                raise UsageError(f"The workload schedules more than {LIMIT:,} invocations. Lower its rate or duration.")
+            yield Invocation(
+                number, each.t, clients[each.client], each.function, each.payload, each.session, phase(each.t), each.user
+            )
+
+    def _streams(self) -> Iterator[Iterator[_Drawn]]:
+        order = {client: position for position, client in enumerate(self.clients)}
+        for index, (traffic, clients) in enumerate(self._traffic):
+            for client in clients:
+                source = Source(self._seed, client, index, clients, self._folder)
+                yield _draw(traffic, source, self.functions, order[client], self.workload.ends_s)
+
+    def thinking(self, first_id: int) -> Mapping[str, tuple[Thinking, ...]]:
+        """The users of each client who pause after each answer; their identifiers begin with ``first_id``."""
+        found: dict[str, list[Thinking]] = {client: [] for client in self.clients}
+        stride, users = sum(len(clients) * loop.users for _, loop, clients in self._loops()), 0
+        for index, loop, clients in self._loops():
+            for client in clients:
+                source, traffic = Source(self._seed, client, index, (), Path()), self._traffic[index][0]
+                found[client].append(Thinking(traffic, source, self.functions, first_id + users, stride))
+                users += loop.users
+        return {client: tuple(each) for client, each in found.items()}
+
+    def _loops(self) -> Iterator[tuple[int, Closed, Sequence[str]]]:
+        for index, (traffic, clients) in enumerate(self._traffic):
+            if isinstance(traffic.arrivals, Closed) and traffic.arrivals.think is not None:
+                yield index, traffic.arrivals, clients
+
+
 def schedule(
     workload: Workload, clients: Sequence[str], functions: Sequence[str], seed: int, folder: Path = Path()
 ) -> Mapping[str, Plan]:
-    """The plan of each of ``clients``, equal for equal arguments.
+    """The plan of each of ``clients`` in memory; :func:`testbed.workload.files.lay_out` writes long ones to files.
 
-    ``traffic.clients`` must be node names by now (patterns are resolved by the experiment). ``folder`` is where the
-    files that the workload names are found. Raises InputError for those files, UsageError for an unknown client and
-    for more than LIMIT invocations.
+    Arguments and errors are those of :class:`Draft`.
     """
-    resolved = [_resolved(traffic, folder) for traffic in workload.traffic]
-    order = {client: position for position, client in enumerate(clients)}
-    drawn: list[_Drawn] = []
-    for index, traffic in enumerate(resolved):
-        for client in _clients_of(traffic, clients):
-            source = Source(seed, client, index, _clients_of(traffic, clients), folder)
-            drawn += itertools.islice(_draw(traffic, source, functions, order[client], workload.ends_s), LIMIT + 1)
-            if len(drawn) > LIMIT:
-                raise UsageError(f"The workload schedules more than {LIMIT:,} invocations. Lower its rate or duration.")
-    drawn.sort()
+    draft = Draft(workload, clients, functions, seed, folder)
     mine: dict[str, list[Invocation]] = {client: [] for client in clients}
-    for number, each in enumerate(drawn):
-        client = clients[each.client]
-        mine[client].append(Invocation(number, each.t, client, each.function, each.payload, each.session,
-                                       workload.phase(each.t), each.user))
-    thinking = _thinking(resolved, clients, functions, seed, len(drawn))
-    return {
-        client: Plan(client, len(mine[client]), mine[client],
-                     tuple(each for each in thinking if each.source.client == client), workload)
-        for client in clients
-    }
+    for invocation in draft:
+        mine[invocation.client].append(invocation)
+    thinking = draft.thinking(sum(map(len, mine.values())))
+    return {client: Plan(client, len(mine[client]), mine[client], thinking[client], workload) for client in clients}
 
 
 def _resolved(traffic: Traffic, folder: Path) -> Traffic:
@@ -169,20 +206,6 @@ def _before(horizon: float, traffic: Traffic, source: Source) -> Iterator[Arriva
     if horizon <= 0:
         return iter(())
     return itertools.takewhile(lambda arrival: arrival.t < horizon, traffic.arrivals.arrivals(source, horizon))
-
-
-def _thinking(
-    resolved: Sequence[Traffic], clients: Sequence[str], functions: Sequence[str], seed: int, first_id: int
-) -> list[Thinking]:
-    found: list[Thinking] = []
-    users = 0
-    for index, traffic in enumerate(resolved):
-        if isinstance(traffic.arrivals, Closed) and traffic.arrivals.think is not None:
-            for client in _clients_of(traffic, clients):
-                source = Source(seed, client, index, (), Path())
-                found.append(Thinking(traffic, source, tuple(functions), first_id + users, 0))
-                users += traffic.arrivals.users
-    return [replace(each, stride=users) for each in found]
 
 
 def problems(
