@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from testbed import store
 from testbed.agreement import table
@@ -35,7 +35,6 @@ IDLE = 0.01  # share of a processor that idling takes at most: what is more is w
 MATTERS = 0.01, 1e-4  # a modelled function's extra time counts from this share of its time and these seconds on
 MESSAGES = 20  # of fewer messages nobody can tell what one costs
 ROUNDS, SUMS = 12, 4000  # of bending the shares of a call, and draws in each
-LOW = 0.1  # the share of invocations that may come out faster than the CPU time of their agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +233,14 @@ def differences(ours: Story, theirs: Story) -> list[tuple[float, int]]:
 
 
 def fitting_share(left: Sequence[tuple[float, int]], busy: Sequence[tuple[float, int]]) -> float:
-    """The share of the agents' CPU time for which there is room in nearly every invocation's own time.
+    """The share of the agents' CPU time for which a typical invocation has room in its own time.
 
     Agents also work after an answer has left: that much keeps nobody waiting at a low load.
     """
     spent = median(amount for amount, _ in busy) if busy else 0.0
     if not left or spent <= 0:
         return 1.0
-    room = sorted(amount for amount, _ in left)[int(LOW * len(left))]
-    return min(1.0, max(0.0, room) / spent)
+    return min(1.0, max(0.0, median(amount for amount, _ in left)) / spent)
 
 
 def _call(emulated: Story, twin: Story) -> Spread:
@@ -255,8 +253,22 @@ def _call(emulated: Story, twin: Story) -> Spread:
     if not left:
         return Spread(at=(0.0,))
     calls = round(median(hops for _, hops in left))
-    wanted = Spread.of([amount for amount, _ in left])
+    wanted = positive(Spread.of([amount for amount, _ in left]))
     return wanted if calls == 1 else parts(wanted, calls)
+
+
+def positive(spread: Spread) -> Spread:
+    """The distribution without what lies below zero, lowered so that its mean stays; zero if its mean is below zero.
+
+    What is left is negative where a twin's invocation met a queue that its counterpart did not meet. Leaving such out
+    alone would count the others, which met one in emulation only, as the machine's.
+    """
+    goal, low, high = fmean(spread.at), 0.0, max(0.0, *spread.at)
+    for _ in range(50):
+        cut = (low + high) / 2
+        over = fmean(max(0.0, value - cut) for value in spread.at) > goal
+        low, high = (cut, high) if over else (low, cut)
+    return Spread(at=tuple(max(0.0, value - high) for value in spread.at))
 
 
 def parts(wanted: Spread, count: int) -> Spread:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import synthetic_run
 
-from testbed.calibrate import Answer, Story, calibrated, differences, fitting_share, parts
+from testbed.calibrate import Answer, Story, calibrated, differences, fitting_share, parts, positive
 from testbed.errors import UsageError
 from testbed.experiment.load import load
 from testbed.twin.calibration import Spread
@@ -51,6 +51,21 @@ def test_the_parts_of_what_is_left_add_up_to_it(count: int) -> None:
     sums = Spread.of([sum(part.draw(rng) for _ in range(count)) for _ in range(20_000)])
     for place in (10, 50, 90, 95):
         assert sums.at[place] == pytest.approx(wanted.at[place], rel=0.08), place
+
+
+@pytest.mark.parametrize(
+    ("at", "found"),
+    [
+        ((1.0, 2.0, 3.0), (1.0, 2.0, 3.0)),
+        ((-1.0, 2.0, 5.0), (0.0, 1.5, 4.5)),
+        ((-6.0, 2.0, 7.0), (0.0, 0.0, 3.0)),
+        ((-3.0, 0.0, 1.0), (0.0, 0.0, 0.0)),
+        ((-2.0, -1.0), (0.0, 0.0)),
+        ((0.0,), (0.0,)),
+    ],
+)
+def test_cutting_what_is_negative_keeps_the_mean(at: tuple[float, ...], found: tuple[float, ...]) -> None:
+    assert positive(Spread(at=at)).at == pytest.approx(found)
 
 
 def story(*network_s: float | None, node: str = "w1", phase: str = "measure", hops: int = 2) -> Story:
