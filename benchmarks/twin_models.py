@@ -233,7 +233,7 @@ def path(count: int, nodes: int = 20, functions: int = 50, **known: float) -> di
         folder = Path(name)
         files.write(Plan("client", count, zipf(count, functions), (), workload), folder)
         agents = [world.agent(world.site(node, role, places, dict[str, Function]()),
-                              NodeParameters(**known) if role == "node" else None, folder)  # type: ignore[arg-type]
+                              NodeParameters(**known) if role == "node" else None, folder)
                   for role in places for node in places[role]]  # fmt: skip
         client = agents[-1]
 
