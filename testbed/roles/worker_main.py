@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 from testbed import linux
 from testbed.roles.worker_context import Context, Reckoning, TimeIsUp
-from testbed.roles.worker_storage import Storage
+from testbed.roles.worker_storage import Storage, remove
 
 MAX_FILES = 256
 MAX_FILE_BYTES = 256_000_000
@@ -210,6 +210,7 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._workers: dict[int, int] = {}  # process -> the agent's number of the worker
+        self._folders: set[Path] = set()
         self._wake, wake = socket.socketpair()
         for end in (self._wake, wake):
             end.setblocking(False)
@@ -225,9 +226,18 @@ class Template:
                 self._wake.recv(4096)
                 self._reap()
             if self._control in ready and not self._obey():
-                for process in self._workers:
-                    os.killpg(process, signal.SIGKILL)
+                self._end()
                 return
+
+    def _end(self) -> None:
+        """Leave neither processes nor folders, also where the agent was killed and could not see to it."""
+        for process in self._workers:
+            os.killpg(process, signal.SIGKILL)
+        for process in self._workers:
+            os.waitpid(process, 0)
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                remove(folder)
 
     def _obey(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
@@ -251,6 +261,7 @@ class Template:
         with contextlib.suppress(OSError):
             os.setpgid(process, process)  # so that a kill finds the group even before the worker made it
         self._workers[process] = order["start"]
+        self._folders.add(Path(order["scratch"]).parent)
 
     def _become(self, order: dict[str, Any], descriptor: int, parent: int) -> NoReturn:
         signal.set_wakeup_fd(-1)

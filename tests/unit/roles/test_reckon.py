@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,3 +196,19 @@ def test_the_log_keeps_what_the_function_says(tmp_path: Path) -> None:
     finally:
         reckoner.close()
     assert (tmp_path / "sample.log").read_text() == "[7] seen this\n"
+
+
+def test_a_twin_that_is_killed_leaves_neither_processes_nor_folders(tmp_path: Path) -> None:
+    sample = function(tmp_path, "import os\ndef code(ctx, payload): return [os.getpid(), os.getcwd()]")
+    twin = ("import sys, time; from testbed.roles.api import Function; from testbed.roles.reckon import Reckoner\n"
+            "sample = Function(name='sample', code=sys.argv[1]); reckoner = Reckoner()\n"
+            "print(reckoner.run(sample, '', 1, 0, 'w1', None, None, None, None).result.output, flush=True)\n"
+            "time.sleep(600)")
+    with subprocess.Popen([sys.executable, "-c", twin, str(sample.code)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid, folder = json.loads(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) or Path(folder).parent.exists():
+        assert time.monotonic() < deadline, f"process {pid} or {folder} is still there"
+        time.sleep(0.01)
