@@ -119,7 +119,10 @@ class Lane:
     def take(self, train: Train) -> None:
         """The first packet of ``train`` is at the link."""
         if not self._careful:
-            self._admit(train)
+            if train.count == 1 and self._free_at - self._credit <= train.first:
+                self._schedule(train)  # nobody is before it
+            else:
+                self._admit(train)
         elif not self.up:
             self.dropped_down += train.count
         elif train.count == 1 and self._loses_only:

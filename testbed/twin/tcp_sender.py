@@ -58,15 +58,18 @@ class Sender:
 
     def send(self, size: int, arrived: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Hand over a message; ``arrived(*args)`` is called when its last byte is at the other end."""
-        is_free = self._next == self._end and not self._lost
-        self._end += size if size > 0 else 1
-        self._messages.append((self._end, arrived, args))
-        if not is_free:
+        start, now = self._end, self._loop.now
+        self._end = end = start + (size if size > 0 else 1)
+        self._messages.append((end, arrived, args))
+        if self._next != start or self._lost:
             return  # acknowledgements of what is under way let it go
-        now = self._loop.now
         if not self._flight and self._window > self._costs.window:
             self._restart(now - self._last_sent)
-        self._push(now, now)
+        if end - start <= self._costs.step and self.inflight + 1 <= self._window:
+            self._emit(start, end, 1, now, now)
+            self._note_peak()
+        else:
+            self._push(now, now)
 
     def stop(self) -> None:
         """The connection is closed: no timer does anything any more."""
@@ -97,6 +100,9 @@ class Sender:
             first = now + (last - now) * (total - room) / total
             room -= count
             self._emit(start, end, count, first, now + (last - now) * (total - room) / total)
+        self._note_peak()
+
+    def _note_peak(self) -> None:
         if self.inflight > self._peak or self._una >= self._peak_until:
             self._peak, self._peak_until = self.inflight, self._next
 
