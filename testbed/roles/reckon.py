@@ -97,7 +97,10 @@ class Reckoner:
         return Reckoned(result_of(reply, function, 0.0), spent, steps)
 
     def _start(self, function: Function) -> tuple[_Worker | None, FunctionResult]:
-        if self._template is None or self._template.ended:
+        if self._template is not None and self._template.ended:
+            self._template.close()
+            self._template = None
+        if self._template is None:
             self._template = _Template()
         worker = self._workers[_key(function)] = self._template.start(function, self._logs)
         asked = self._asked(function, worker, {}, function.time_limit_s)

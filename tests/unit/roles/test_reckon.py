@@ -181,12 +181,13 @@ def test_one_worker_for_each_function_and_none_in_the_end(tmp_path: Path) -> Non
 
 
 def test_a_killed_template_is_replaced(tmp_path: Path, reckoner: Reckoner) -> None:
-    sample = function(tmp_path, "import os\ndef code(ctx, payload): return os.getppid()")
+    sample = function(tmp_path, "import os\ndef code(ctx, payload): return os.getcwd() if payload else os.getppid()")
+    folder = Path(ran(reckoner, sample, "x").result.output)
     os.kill(int(ran(reckoner, sample).result.output), signal.SIGKILL)
     deadline = time.monotonic() + 10
     while (done := ran(reckoner, sample)).result.error:
         assert done.result.error == "crash" and time.monotonic() < deadline, done
-    assert done.result.output.isdecimal()
+    assert done.result.output.isdecimal() and not folder.parent.exists()
 
 
 def test_the_log_keeps_what_the_function_says(tmp_path: Path) -> None:
