@@ -5,10 +5,11 @@ The framework's own tables stand in ``testbed/collect/schema.py``; a system decl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+_AS_IT_IS = frozenset((int, type(None)))
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
 
@@ -52,8 +53,16 @@ def cell(value: object) -> object:
     A carriage return becomes a space, since the csv module of some Python versions leaves it unquoted and then takes
     it for the end of a row on reading.
     """
-    if value is None or type(value) is str:  # most cells of a row, at the cost of one comparison
-        return value.replace("\r", " ") if value and "\r" in value else value
+    kind = type(value)
+    if kind is float:
+        return f"{value:.9f}".rstrip("0").rstrip(".")
+    if isinstance(value, str):
+        return value.replace("\r", " ") if "\r" in value else value
     if isinstance(value, bool):
         return int(value)
-    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    return cell(float(value)) if isinstance(value, float) else value
+
+
+def cells(values: Iterable[object]) -> list[object]:
+    """:func:`cell` of each value, without asking it about those that stand as they are."""
+    return [value if type(value) in _AS_IT_IS else cell(value) for value in values]

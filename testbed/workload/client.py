@@ -27,21 +27,33 @@ FLUSH_S = 0.2
 PROGRESS_S = 0.5
 
 
-async def drive(role: Client, env: Environment, folder: Path, t0: float) -> None:
+async def drive(
+    role: Client, env: Environment, folder: Path, t0: float, progress: Progress | None = None
+) -> None:
     """Fire the plan in ``folder`` from ``t0`` (seconds on env's clock) on; return when all has its outcome.
 
-    Writes ``outcomes.csv`` at least every 0.2 s and ``progress.json`` every 0.5 s. Cancelled, it records what was under
-    way as lost and the rest as unsent before it ends.
+    Writes ``outcomes.csv`` at least every 0.2 s and ``progress.json`` every 0.5 s. A caller in the same process may
+    read a ``progress`` of its own instead: then rows are written as they become many, and ``progress.json`` at the end.
+    Cancelled, it records what was under way as lost and the rest as unsent before it ends.
     """
-    await _Driver(role, env, files.read(folder), folder, t0).run()
+    driver = _Driver(role, env, files.read(folder), folder, t0, progress or Progress())
+    if progress is None:
+        env.spawn(driver.repeat(FLUSH_S, driver.flush))
+        env.spawn(driver.repeat(PROGRESS_S, driver.tell))
+    await driver.run()
 
 
 class _Driver:
-    def __init__(self, role: Client, env: Environment, plan: Plan, folder: Path, t0: float) -> None:
+    def __init__(
+        self, role: Client, env: Environment, plan: Plan, folder: Path, t0: float, progress: Progress
+    ) -> None:
         self._role, self._env, self._plan, self._folder, self._t0 = role, env, plan, folder, t0
         self._timeout, self._cap, self._ends_s = plan.workload.timeout, plan.workload.in_flight, plan.workload.ends_s
         self._additions = files.Additions(folder)
-        self._records = Recorder(folder, Progress(plan.count))
+        progress.scheduled = plan.count
+        self._records = Recorder(folder, progress)
+        self.flush = self._records.flush
+        self._loop = asyncio.get_running_loop()
         self._left: Iterator[Invocation] = iter(plan.invocations)
         self._queues: dict[str, deque[Invocation]] = {}
         self._busy = 1  # what must still end: the firing itself, and all that was begun
@@ -52,8 +64,7 @@ class _Driver:
         return self._env.now() - self._t0
 
     async def run(self) -> None:
-        self._env.spawn(self._repeat(FLUSH_S, self._records.flush))
-        self._env.spawn(self._repeat(PROGRESS_S, self._tell))
+        """Fire, and wait for what is under way."""
         why = "the client was stopped"
         try:
             for thinking in self._plan.thinking:
@@ -65,12 +76,14 @@ class _Driver:
         finally:
             self._settle(why)
 
-    async def _repeat(self, period: float, action: Callable[[], None]) -> None:
+    async def repeat(self, period: float, action: Callable[[], None]) -> None:
+        """Do it every ``period`` seconds until all is over."""
         while not self._over:
             action()
             await self._env.sleep(period)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Write ``progress.json``."""
         self._records.progress.write(self._folder, self._now())
 
     def _settle(self, why: str) -> None:
@@ -81,7 +94,7 @@ class _Driver:
         self._records.unsent(self._left, f"{why} before this was due")
         self._records.flush()
         self._additions.close()
-        self._tell()
+        self.tell()
 
     def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         self._busy += 1
@@ -117,16 +130,26 @@ class _Driver:
         self._records.ended(invocation, outcome, self._now())
 
     async def _outcome(self, invocation: Invocation) -> Outcome:
+        """The time-out is asyncio.timeout's by other means: that one costs thrice as much, for every invocation."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        cancelled, struck = task.cancelling(), list[bool]()
+        timer = self._loop.call_at(self._loop.time() + self._timeout, _strike, task, struck)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._role.invoke(self._env, invocation, self._timeout)
-        except TimeoutError:
+            return await self._role.invoke(self._env, invocation, self._timeout)
+        except (asyncio.CancelledError, TimeoutError) as error:
+            if isinstance(error, asyncio.CancelledError) and not (struck and task.cancelling() == cancelled + 1):
+                raise  # somebody else wants it to end
             return Outcome("timeout", error=f"no answer within {self._timeout:g} s")
         except CallFailed as error:
             return Outcome("timeout" if error.kind == "timeout" else "error", error=str(error))
         except Exception as error:  # noqa: BLE001 - a fault of the system's client spoils its invocation, not the others
             traceback.print_exc(file=sys.stderr)
             return Outcome("error", error=f"the client itself failed: {type(error).__name__}: {error}")
+        finally:
+            timer.cancel()
+            if struck:
+                task.uncancel()
 
     # Closed loops.
 
@@ -165,3 +188,8 @@ class _Driver:
             await self._carry(invocation)
             identifier += thinking.stride
             t = self._now() + loop.draw(rng)
+
+
+def _strike(task: asyncio.Task[Any], struck: list[bool]) -> None:
+    struck.append(True)
+    task.cancel()

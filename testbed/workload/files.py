@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed.collect.schema import INVOCATIONS, SCHEDULE_COLUMNS
 from testbed.roles.api import Invocation
-from testbed.tables import Column, Table, cell
+from testbed.tables import Column, Table, cells
 from testbed.workload.arrivals import Source
 from testbed.workload.schedule import Draft, Plan, Thinking
 from testbed.workload.spec import Traffic, Workload
@@ -38,12 +38,10 @@ _READ = ("invocation_id", "t_scheduled", "client", "function", "payload", "sessi
 
 def _cells(invocation: Invocation, size: int, payload: int | None = None) -> list[object]:
     """One row; its order is that of the columns in SCHEDULE."""
-    return [
-        cell(value) for value in (
-            invocation.phase, invocation.invocation_id, invocation.session, invocation.client, invocation.user,
-            invocation.function, invocation.t_scheduled, size, payload,
-        )
-    ]
+    return cells((
+        invocation.phase, invocation.invocation_id, invocation.session, invocation.client, invocation.user,
+        invocation.function, invocation.t_scheduled, size, payload,
+    ))
 
 
 def size_of(text: str) -> int:

@@ -11,6 +11,7 @@ from testbed.roles.live import TableFile
 from testbed.tables import Table
 from testbed.workload.progress import Progress
 
+FLUSH_ROWS = 1000
 OUTCOMES = Table(
     "outcomes",
     "How each invocation of one client ended; its own part of the invocations.",
@@ -25,6 +26,7 @@ class Recorder:
         self.progress = progress
         self._table = TableFile(folder, OUTCOMES)
         self._under_way: dict[int, tuple[float, int]] = {}
+        self._waiting = 0
 
     @property
     def in_flight(self) -> int:
@@ -33,6 +35,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Put into the file what waits."""
+        self._waiting = 0
         self._table.flush()
 
     def sent(self, invocation: Invocation, t: float) -> None:
@@ -71,10 +74,11 @@ class Recorder:
                done: float | None = None) -> None:
         self.progress.done += 1
         self.progress.failed += outcome.status != "ok"
-        self._table.add({
-            "invocation_id": identifier, "t_sent": sent, "t_done": done, "in_flight": others,
-            "status": outcome.status, "error": outcome.error, "node": outcome.node, "hops": outcome.hops,
-            "init_s": outcome.init_s, "queue_s": outcome.queue_s, "exec_s": outcome.exec_s, "cold": outcome.cold,
-            "load": outcome.load, "retries": outcome.retries if sent is not None else None,
-            "response_bytes": outcome.response_bytes,
-        })
+        self._table.add_cells((
+            identifier, sent, done, others, outcome.status, outcome.error, outcome.init_s, outcome.queue_s,
+            outcome.exec_s, outcome.node, outcome.hops, outcome.cold, outcome.load,
+            outcome.retries if sent is not None else None, outcome.response_bytes,
+        ))
+        self._waiting += 1
+        if self._waiting >= FLUSH_ROWS:
+            self.flush()
