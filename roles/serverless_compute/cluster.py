@@ -12,7 +12,7 @@ from roles.serverless_compute.causes import BadInput
 from roles.serverless_compute.events import ArmTimer, RemoveFromNode, StartCopy, StartLoad, Terminate, Unload
 from roles.serverless_compute.eviction import DropFromRam, End, Evict, Victim, plan
 from roles.serverless_compute.model import FunctionSpec, Image
-from roles.serverless_compute.state import Call, Container, Node, NodeImage, Registration, Shared, Stage
+from roles.serverless_compute.state import Call, Container, Node, NodeImage, Shared, Stage
 
 REST_S = 1.0  # a transfer that failed is not tried again for this long
 SERVICE = 0  # in the place of a container in a timer: the service itself

@@ -99,7 +99,16 @@ class FirstComeFirstServed(_Placing):
         self._heads: list[tuple[int, str]] = []  # a heap with the first of each line, and outdated ones
         self._waiting: dict[str, list[int]] = {}  # by registration: calls with a place, and outdated ones, a heap
         self._listed: set[int] = set()  # those in _waiting
+        self._tried: list[Call] = []  # dispatched in the last round, if that could be done
         self._taken: dict[tuple[str, int], int] = {}  # idle containers given away in this round
+
+    def schedule(self, round_: Round) -> Iterable[Decision]:
+        """Decide; calls whose dispatch could not be done wait where they are."""
+        for call in self._tried:
+            if call.state is State.SCHEDULABLE:
+                self._list(call)
+        self._tried.clear()
+        return super().schedule(round_)
 
     def _unplaced(self, call: Call) -> None:
         line = self._lines.setdefault(call.registration.name, [])
@@ -166,8 +175,7 @@ class FirstComeFirstServed(_Placing):
             taken = self._taken.get((registration.name, node.index), 0)
             if taken < len(node.idle[registration.name]):
                 self._taken[registration.name, node.index] = taken + 1
-                decisions.append(Dispatch(call.id, node.spec.name))
-                self._wait(call, node)
+                self._keep(call, node, decisions)
                 return
             hot &= ~node.bit
         coming = self._coming.get(registration.function.image.name, 0)
@@ -175,11 +183,17 @@ class FirstComeFirstServed(_Placing):
             if mask & kind:
                 node = round_.cluster.nodes[_first(mask & kind)]
                 break
-        self._act(call, node, decisions)
-        self._wait(call, node)
+        self._keep(call, node, decisions)
 
-    def _wait(self, call: Call, node: Node) -> None:
+    def _keep(self, call: Call, node: Node, decisions: list[Decision]) -> None:
+        self._act(call, node, decisions)
         self._park(call, node)
+        if decisions and isinstance(decisions[-1], Dispatch) and decisions[-1].invocation == call.id:
+            self._tried.append(call)
+        else:
+            self._list(call)
+
+    def _list(self, call: Call) -> None:
         if call.id not in self._listed:
             self._listed.add(call.id)
             heappush(self._waiting.setdefault(call.registration.name, []), call.id)

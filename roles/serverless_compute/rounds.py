@@ -11,6 +11,7 @@ from roles.serverless_compute.head import Head
 from roles.serverless_compute.model import StartKind, State
 from roles.serverless_compute.state import Call, Container, Node, Shared, Stage
 
+TURNS = {Terminate: 0, Dispatch: 1, Load: 2, Copy: 3}
 MOST_NOTES = 20  # remarks in one round; the rest is counted
 
 
@@ -35,7 +36,9 @@ class Rounds:
         asked = Round(self._pending, self._cluster, changed, self._shared.now)
         decisions = self._policy.schedule(asked)
         self._pending.fresh.clear()
-        self._remark(asked.notes + self._carry_out(decisions))
+        refused = self._carry_out(decisions)
+        if refused or asked.notes:
+            self._remark(asked.notes + refused)
 
     def _remark(self, texts: list[str]) -> None:
         self._shared.out.extend(Note(text) for text in texts[:MOST_NOTES])
@@ -47,14 +50,10 @@ class Rounds:
         self._needed.clear()
         self._full.clear()
         refused: list[str] = []
-        kinds: dict[type, list[Decision]] = {Terminate: [], Dispatch: [], Load: [], Copy: []}
-        for each in decisions:
-            kinds[type(each)].append(each)
-        for same in kinds.values():
-            for each in same:
-                refusal = self._do(each)
-                if refusal:
-                    refused.append(f"{each} left out: {refusal}.")
+        for each in sorted(decisions, key=_turn):
+            refusal = self._do(each)
+            if refusal:
+                refused.append(f"{each} left out: {refusal}.")
         return refused
 
     def _do(self, decision: Decision) -> str:
@@ -143,3 +142,7 @@ class Rounds:
 
     def _need(self, node: Node, image: str) -> None:
         self._needed.setdefault(node.index, set()).add(image)
+
+
+def _turn(decision: Decision) -> int:
+    return TURNS[type(decision)]
