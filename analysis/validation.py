@@ -49,7 +49,7 @@ def figure(found: Found) -> Figure:
             _panel(axes, found, drawn, metric, scale)
         left_out = len(found["points"]) - len(drawn)
         words = f"{found['experiment']}: twin and emulation ({found['substrate']})"
-        canvas.suptitle(f"{words}, {left_out} points left out" if left_out else words, x=0.01, ha="left", fontsize=11,
+        canvas.suptitle(f"{words}, {_count(left_out)} left out" if left_out else words, x=0.01, ha="left", fontsize=11,
                         fontweight="bold")  # fmt: skip
         style.key(both[-1], outside=True)
     return canvas
@@ -88,7 +88,7 @@ def _reach(each: Found) -> str:
     if each["met"] is None:
         why = " (it takes 1,000 answers at a point)" if each["metric"] == "p99" else ""
         return f"{head}: not told by any point up to a utilisation of 0.8{why}"
-    over = f"{_percent(each['mape'])} over {each['points']} load points"
+    over = f"{_percent(each['mape'])} over {_count(each['points'])}"
     missed = 100 * ((each["mape"] or 0.0) - each["reach"])
     return f"{head}: {over}: " + ("met" if each["met"] else f"missed by {missed:.1f} points")
 
@@ -176,6 +176,10 @@ def _mean(each: Found) -> str:
     parts = [f"{_percent(each['mape'])} ({each['points']})"] if each["points"] else []
     parts += [f"{each['difference']:.3g} ({each['zeros']})"] if each["zeros"] else []
     return ", ".join(parts) or "-"
+
+
+def _count(points: int) -> str:
+    return f"{points} load point" + "s" * (points != 1)
 
 
 def _percent(value: float | None, sign: str = "") -> str:

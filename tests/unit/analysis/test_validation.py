@@ -54,8 +54,8 @@ FOUND: dict[str, Any] = {
 
 def test_each_reach_is_a_sentence() -> None:
     met, missed, not_told = reaches(FOUND)
-    assert met == "median, reach 5.0 %: 4.0 % over 1 load points: met"
-    assert missed.endswith("12.0 % over 1 load points: missed by 2.0 points")
+    assert met == "median, reach 5.0 %: 4.0 % over 1 load point: met"
+    assert missed.endswith("12.0 % over 1 load point: missed by 2.0 points")
     assert "not told" in not_told
     assert "1,000 answers" in not_told
 
@@ -74,8 +74,7 @@ def test_the_figure_has_both_curves_the_published_value_and_the_point_of_the_cal
 
 
 def test_the_figure_counts_what_was_left_out() -> None:
-    heading = figure(FOUND).get_suptitle()
-    assert "1 points left out" in heading or "1 point left out" in heading
+    assert "1 load point left out" in figure(FOUND).get_suptitle()
 
 
 def test_the_tables_show_every_point_and_what_cannot_be_told() -> None:
