@@ -25,6 +25,7 @@ from testbed.errors import TestbedError
 from testbed.roles.api import Environment, Parameters, Role, Site
 
 PATIENCE_S = 10.0  # for nodes of the experiment to announce themselves
+GOODBYE_S = 0.05
 ROUNDS = 3  # of the event loop, for all that belongs to one instant to arrive
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,12 @@ class Service(Role):
         )
         env.spawn(self.members.watch())
         env.spawn(self._open_at_last())
+
+    async def stop(self, env: Environment) -> None:
+        """Fail what has not ended, and let those who wait hear it."""
+        if self._opened.done():
+            self._tell((events.Stop(),))
+            await env.sleep(GOODBYE_S)
 
     # ---- opening
 
