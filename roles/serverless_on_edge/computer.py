@@ -108,6 +108,10 @@ class Computer(Role):
             return self._real.loads
         return self.model.loads(function)
 
+    def loads(self) -> dict[str, Loads]:
+        """The loads of each processor, the one that stands for real functions included."""
+        return self.model.utilisation() | ({WORKERS: self._real.loads} if self._real.functions else {})
+
     def _estimate(self, request: LambdaRequest) -> float:
         if request.name in self.model:
             return self._simulated.estimate(request.name, request.input, self._stated(request))

@@ -229,6 +229,10 @@ class ComputerModel:
         """The loads of the processor that runs a function."""
         return self._meters[self._containers[function].on.spec.name].loads
 
+    def utilisation(self) -> dict[str, Loads]:
+        """The loads of each processor."""
+        return {name: meter.loads for name, meter in self._meters.items()}
+
     def offers(self) -> Iterable[ContainerSpec]:
         """The containers, in the order of the description."""
         return self.spec.containers

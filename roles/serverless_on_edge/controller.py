@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,12 +15,15 @@ from roles.serverless_on_edge.installers import (
     HierarchicalInstaller,
     Installer,
     Push,
+    drop,
+    host_of,
     read_distances,
 )
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
     ANNOUNCE_ROUTER,
     CONFIGURE,
+    GET_TABLE,
     OK,
     REMOVE_COMPUTER,
     Action,
@@ -28,12 +31,14 @@ from roles.serverless_on_edge.messages import (
     Container,
     EdgeRouterConf,
     RouterInfo,
+    TableId,
     Void,
 )
 from roles.serverless_on_edge.options import ControllerOptions
 from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Environment, Parameters, Role, Service, Site
 
+LOOKS = 4  # for silent agents, within the time after which one counts as gone
 log = logging.getLogger(__name__)
 
 
@@ -189,15 +194,45 @@ class Controller(Role):
         return self.installer.router_removed(router)
 
     async def _expire(self) -> None:
-        expiry = self.options.expiry()
+        """Look for silent agents, and compare tables after every :data:`LOOKS` looks."""
+        expiry, looks = self.options.expiry(), 0
         while True:
-            await self.env.sleep(expiry / 4)
+            await self.env.sleep(expiry / LOOKS)
             now = self.env.now()
             for endpoint in [each for each, member in self._members.items() if member.silent(now, expiry)]:
                 async with self._turn:
                     member = self._members.get(endpoint)
                     if member is not None and member.silent(self.env.now(), expiry):
                         await self._expel(endpoint)
+            looks += 1
+            if looks % LOOKS == 0:
+                async with self._turn:
+                    await self._compare()
+
+    async def _compare(self) -> None:
+        """Put right what routers have missed while this controller was away, or heard late or twice."""
+        pushes, timeout = [], self.options.push_timeout
+        for router in list(self.installer.routers):
+            try:
+                table = await self.env.call(self._configuration[router], GET_TABLE, TableId(0), timeout)
+            except CallFailed as failure:
+                log.warning("router %s does not tell its table: %s", router, failure)
+                continue
+            has = {(each.function, each.destination): each.final for each in table.entries}
+            pushes += self._differences(router, has)
+        await self._push(pushes)
+
+    def _differences(self, router: str, has: Mapping[tuple[str, str], bool]) -> list[Push]:
+        """What a router lacks; and what it should not have, once everybody who lives has been heard.
+
+        Entries for hosts outside the experiment are left alone: whoever made them knows why.
+        """
+        wanted = {(each.change.function, each.change.destination): each for each in self.installer.view(router)}
+        lacking = [push for key, push in wanted.items() if has.get(key) is not push.change.final]
+        hosts = set(self.site.addresses.values())
+        stale = [Push(router, drop(function, to)) for function, to in has
+                 if (function, to) not in wanted and host_of(to) in hosts]  # fmt: skip
+        return [*lacking, *stale] if self._knows_all() else lacking
 
     async def _expel(self, endpoint: str) -> None:
         if endpoint in self._containers:

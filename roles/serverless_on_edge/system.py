@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from roles.serverless_on_edge import datasets
+from roles.serverless_on_edge import datasets, invariants
 from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller
 from roles.serverless_on_edge.dispatcher import Dispatcher
 from roles.serverless_on_edge.router import Router
 from roles.serverless_on_edge.wire import GrpcWire
-from testbed.roles.api import Duty, Role, System, Wire
+from testbed.roles.api import Duty, Invariant, Role, System, Wire
 from testbed.tables import Table
 
 
@@ -34,6 +34,7 @@ class ServerlessOnEdge(System):
         "client": "client",
     }
     tables: ClassVar[tuple[Table, ...]] = datasets.ALL
+    invariants: ClassVar[tuple[Invariant, ...]] = invariants.ALL
 
     def wire(self) -> Wire:
         """gRPC, with the original's messages."""

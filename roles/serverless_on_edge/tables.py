@@ -192,6 +192,10 @@ class RoutingTable:
         names = sorted(policy.weights) if policy else []
         return [name for name in names if not final_only or self._final[Key(function, name)]]
 
+    def weights(self) -> dict[Key, float]:
+        """The weights in force, without a look at the time: whoever only watches changes nothing."""
+        return {key: self._functions[key.function].weights[key.destination] for key in self._final}
+
     def is_final(self, key: Key) -> bool:
         """Whether an entry leads to a computer rather than to another router."""
         return self._final.get(key, False)

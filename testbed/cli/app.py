@@ -28,6 +28,9 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder of the run folders.", envvar="TESTBED_RUNS")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for machines.")]
 RUNS = Path("runs")
+EXPLORED: dict[str, Any] = {
+    "faults": "crash,machine,partition,delay,loss,duplicate,reorder", "every": "2s", "lasting": "150s", "heal_by": 0.7,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,6 +161,29 @@ def run(
         _say(asdict(store.read_record(folder)))
     print(folder)  # noqa: T201 - the promise of the command
     return status
+
+
+@app.command()
+def explore(
+    experiment: Path,
+    runs: Annotated[int, typer.Option(min=1, help="How many seeds are tried.")] = 100,
+    first: Annotated[int, typer.Option(min=0, help="The first of them; the others follow it.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Tell the run with this seed again, and try no others.")] = None,
+    only: Annotated[str | None, typer.Option(help="With --seed: only the faults with these numbers, or none.")] = None,
+    faults: Annotated[str, typer.Option(help="Kinds of faults.")] = EXPLORED["faults"],
+    every: Annotated[str, typer.Option(help="Mean time between two faults of a storm.")] = EXPLORED["every"],
+    lasting: Annotated[str, typer.Option(help="A run's length, or its workload's.")] = EXPLORED["lasting"],
+    heal_by: Annotated[float, typer.Option(help="Share of the run after which all is healed.")] = EXPLORED["heal_by"],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="path=value: change a value of the file.")] = None,
+    shrink: Annotated[bool, typer.Option(help="Look for the fewest faults that still violate an invariant.")] = True,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> int:
+    """Look for faults of a system: its twin under many seeds and random faults. Exit status 1 if one is found."""
+    from testbed.cli.exploring import Wish, explore_seeds, replay
+
+    wish = Wish(experiment, sets or [], faults, every, lasting, heal_by, out)
+    return explore_seeds(wish, first, runs, shrink, as_json) if seed is None else replay(wish, seed, only)
 
 
 @app.command()

@@ -147,6 +147,8 @@ class Listener:
 
     def handle(self, exchange: Exchange, channel: Channel, life: int) -> None:
         """Answer a request that has come in, in a task of the agent's own."""
+        if not self.agent.alive:
+            return  # it waited for its turn when the agent died
         handler: Any = self._handlers.get(exchange.method.name)
         if handler is None:
             channel.refuse(exchange, "protocol", f"{exchange.method.name} is not served here", life)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed.roles.api import Function, Method, Parameters, Service, Site, System
+from testbed.topology.hops import Hops
 from testbed.topology.model import Topology
 from testbed.twin.agent import CURRENT, Agent, Listener
 from testbed.twin.calibration import Calibration
@@ -26,7 +27,7 @@ from testbed.twin.network import TwinNetwork
 from testbed.twin.options import TwinOptions
 
 T = TypeVar("T")
-Meddler = Callable[[Method[Any, Any]], Iterable[float]]
+Meddler = Callable[[Method[Any, Any], str, str], Iterable[float]]  # of a request from one node to another
 
 
 class World:
@@ -66,8 +67,7 @@ class World:
         """What an agent would know in an experiment with these places and functions."""
         nodes = list(dict.fromkeys([node, *(each for found in places.values() for each in found)]))
         addresses = {each: self.topology.address(each) for each in nodes}
-        hops = {each: len(self.topology.path(node, each)) for each in nodes}
-        return Site(node, role, self.seed, addresses, places, functions, hops)
+        return Site(node, role, self.seed, addresses, places, functions, Hops(self.topology, node, nodes))
 
     def agent(self, site: Site, parameters: Parameters | None = None, folder: Path | None = None) -> Agent:
         """An agent on its node, not started yet; its tables go to ``folder``."""
@@ -121,9 +121,9 @@ class World:
         """The node whose address is in ``host:port``, or None."""
         return self._nodes.get(address.rpartition(":")[0].strip("[]"))
 
-    def meddled(self, method: Method[Any, Any]) -> Iterable[float]:
+    def meddled(self, method: Method[Any, Any], caller: str, server: str) -> Iterable[float]:
         """How much later each copy of a request is taken in: once and at once, unless a fault is injected."""
-        return self.meddler(method) if self.meddler is not None else (0.0,)
+        return self.meddler(method, caller, server) if self.meddler is not None else (0.0,)
 
     async def grave(self) -> None:
         """Never returns: where the dead go on."""
