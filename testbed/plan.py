@@ -9,6 +9,7 @@ from pathlib import Path
 from testbed.deploy.spec import AgentSpec
 from testbed.experiment.model import Experiment
 from testbed.roles.api import Site
+from testbed.topology.hops import Hops
 from testbed.workload import files
 from testbed.workload.schedule import schedule
 
@@ -27,7 +28,7 @@ def specs(experiment: Experiment) -> list[AgentSpec]:
     given = plans(experiment)
     found = []
     for node, role in experiment.placement:
-        hops = {other: len(topology.path(node, other)) for other in nodes}
+        hops = Hops(topology, node, nodes)
         site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops)
         texts = given.get(node, {}) if role == experiment.system.duties["client"] else {}
         found.append(

@@ -52,7 +52,8 @@ def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str]:
     if isinstance(spec.parameters, Parameters):
         given = spec.parameters.model_dump(mode="json")
     sources = {name: Path(each.code) for name, each in spec.site.functions.items() if each.code}
-    site = replace(spec.site, functions={name: _moved(each, folder) for name, each in spec.site.functions.items()})
+    functions = {name: _moved(each, folder) for name, each in spec.site.functions.items()}
+    site = replace(spec.site, functions=functions, hops=dict(spec.site.hops))
     plan = Plan(spec.system, spec.role, site, str(home), given, spec.clock_offset)
     texts = {f"{CODE}/{name}.py": source.read_text(encoding="utf-8") for name, source in sources.items()}
     texts |= rendered(kind, discover.templates(spec.system, home), site, kind.parameters_model.model_validate(given))

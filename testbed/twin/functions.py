@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from testbed.twin.world import World
 
 Code = Callable[[Any, str], object]
+ENDING = ("timeout", "memory", "crash")  # what a worker does not survive
 
 
 class Codes:
@@ -61,15 +62,17 @@ def called(code: Code, function: Function, payload: str, *, seed: int, number: i
     with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
         storage = Storage(Path(folder), request["storage_bytes"], emptied=False, mount=False)
         context = Reckoning({"function": function.name, "node": node}, request, storage)
+        error: BaseException | None = None
+        result = FunctionResult("")
         try:
             result = FunctionResult(text_of(code(context, payload)))
-        except TimeIsUp:
+        except (TimeIsUp, Exception) as raised:  # noqa: BLE001 - told as the failure of the invocation
+            error, result = raised, FunctionResult("", "exception", f"{type(raised).__name__}: {raised}")
+        if context.over:
             limit = float(request["time_limit"])
             return Reckoned(FunctionResult("", "timeout", f"no result within {limit:g} s"), limit)
-        except Exception as error:  # noqa: BLE001 - told as the failure of the invocation
-            why = storage.excess(error)
-            detail = why or f"{type(error).__name__}: {error}"
-            result = FunctionResult("", "storage" if why else "exception", detail)
+        if why := storage.excess(error):
+            result = FunctionResult("", "storage", why)
         return Reckoned(result, context.spent_s, tuple(context.steps))
 
 
@@ -90,26 +93,29 @@ class Functions:
             if pool.idle:
                 pool.idle -= 1
             else:
-                init_s = self._start(function)
-                await self._world.loop.sleep(init_s)
-            result = await self._carry(function, payload, init_s, function.time_limit_s, 0, None, None)
-            pool.idle += result.error not in ("timeout", "memory", "crash")
+                init_s = await self.started(function)
+            result = await self.carry(function, payload, init_s, function.time_limit_s, None, None, None)
+            pool.idle += result.error not in ENDING
             return result
 
-    def _start(self, function: Function) -> float:
+    async def started(self, function: Function) -> float:
+        """Start a worker; how long that took."""
         spread = self._world.calibration.init_s.get(function.name)
-        return spread.draw(self._rng) if spread is not None else 0.0
+        init_s = spread.draw(self._rng) if spread is not None else 0.0
+        await self._world.loop.sleep(init_s)
+        return init_s
 
-    async def _carry(
+    async def carry(
         self,
         function: Function,
         payload: str,
         init_s: float,
         limit: float | None,
-        storage_bytes: int,
+        storage_bytes: int | None,
         write_rate: float | None,
         read_rate: float | None,
     ) -> FunctionResult:
+        """Run ``function`` in a worker that has been started, which took ``init_s``."""
         number = self._agent.count(function.name)
         reckoned = self._world.codes.run(
             function, payload, seed=self._agent.site.seed, number=number, node=self._agent.node, time_limit=limit,
@@ -133,8 +139,7 @@ class Functions:
         self, function: Function, storage_bytes: int, write_rate: float | None, read_rate: float | None
     ) -> TwinContainer:
         """A worker of ``function`` that its owner keeps."""
-        init_s = self._start(function)
-        await self._world.loop.sleep(init_s)
+        init_s = await self.started(function)
         return TwinContainer(self, function, storage_bytes, write_rate, read_rate, init_s)
 
     def close(self) -> None:
@@ -159,15 +164,20 @@ class TwinContainer:
         read_rate: float | None,
         init_s: float,
     ) -> None:
-        self._functions, self._function, self._init_s = functions, function, init_s
+        self._functions, self._function = functions, function
+        self._init_s: float | None = init_s  # None: its worker has ended and another is started
         self._storage_bytes, self._rates = storage_bytes, (write_rate, read_rate)
 
     async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
         """Run the function once; its private folder is empty before and after."""
-        init_s, self._init_s = self._init_s, 0.0
-        return await self._functions._carry(
+        init_s = self._init_s if self._init_s is not None else await self._functions.started(self._function)
+        self._init_s = 0.0
+        result = await self._functions.carry(
             self._function, payload, init_s, time_limit, self._storage_bytes, *self._rates
         )
+        if result.error in ENDING:
+            self._init_s = None
+        return result
 
     async def close(self) -> None:
         """Nothing to end: the worker is a number."""
