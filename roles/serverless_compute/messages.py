@@ -86,7 +86,7 @@ class Cancel:
 class Progress:
     """How an invocation stands. ``state`` is a word of ``model.State``, or ``refused`` if there is no invocation.
 
-    ``invocation`` is its number, 0 if it was refused. ``hops`` counts the agents that handled it after the client.
+    ``invocation`` is its number, 0 if it was refused.
     """
 
     __pydantic_config__ = _STRICT
@@ -108,7 +108,6 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class AskStatus:
     """Ask for the service's state."""
-
     __pydantic_config__ = _STRICT
 
 
@@ -148,7 +147,6 @@ class AddImage:
 @dataclass(frozen=True, slots=True)
 class Done:
     """A piece of work ended: well, or with a ``cause``."""
-
     __pydantic_config__ = _STRICT
     cause: str = ""
     detail: str = ""
@@ -298,5 +296,4 @@ KEEP = Method("POST /keep", Keep, Done)
 RUN = Method("POST /run", Run, Ended)
 ASK = Method("POST /ask", Ask, Began)
 METHODS: Iterable[Method[Any, Any]] = (
-    REGISTER, INVOKE, RESULT, CANCEL, STATUS, ANNOUNCE, ADD_IMAGE, TIDY, COPY, LOAD, KEEP, RUN, ASK,
-)  # fmt: skip
+    REGISTER, INVOKE, RESULT, CANCEL, STATUS, ANNOUNCE, ADD_IMAGE, TIDY, COPY, LOAD, KEEP, RUN, ASK)  # fmt: skip

@@ -84,6 +84,10 @@ class Node(Role):
         for turn in early.values():
             turn.set_result(None)
 
+    def is_behind(self, number: int) -> bool:
+        """Whether orders before this number are still to be begun, or under way."""
+        return self._next < number or bool(self._under_way)
+
     async def _begin(self, order: Order) -> bool:
         """Wait for this order's turn and make the room that it asks for; False if it was begun before.
 

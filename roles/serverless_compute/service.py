@@ -71,6 +71,11 @@ class Service(Role):
         env.spawn(self.members.watch())
         env.spawn(self._open_at_last())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has begun to decide."""
+        return hasattr(self, "core") and self._opened.done()
+
     async def stop(self, env: Environment) -> None:
         """Fail what has not ended, and let those who wait hear it."""
         if self._opened.done():

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from roles.serverless_compute import datasets
+from roles.serverless_compute import datasets, invariants
 from roles.serverless_compute.client import ComputeClient
 from roles.serverless_compute.node import Node
 from roles.serverless_compute.registry import Registry
 from roles.serverless_compute.service import Service
 from roles.serverless_compute.wire import HttpWire
-from testbed.roles.api import Duty, Role, System, Wire
+from testbed.roles.api import Duty, Invariant, Role, System, Wire
 from testbed.tables import Table
 
 
@@ -32,6 +32,7 @@ class ServerlessCompute(System):
         "client": "client",
     }
     tables: ClassVar[tuple[Table, ...]] = datasets.ALL
+    invariants: ClassVar[tuple[Invariant, ...]] = invariants.ALL
 
     def wire(self) -> Wire:
         """HTTP/1.1 with JSON bodies."""

@@ -1,7 +1,7 @@
-"""The service's checks on real machines' terms: namespaces, real images over shaped links, real code; against the twin.
+"""The service's checks in emulation: namespaces, real images over shaped links, real code; compared with the twin.
 
-Stages are a tenth of the reference platform's: an image has 10 MB. What does not depend on time must always agree; dates
-must agree within 5 % or 50 ms when the run's verdict is ``valid``, for which a noisy machine gets three attempts.
+Stages are a tenth of the reference platform's: an image has 10 MB. What does not depend on time must always agree;
+dates must agree within 5 % or 50 ms in a run whose verdict is ``valid``. A noisy machine gets three attempts.
 """
 
 from __future__ import annotations
@@ -126,11 +126,12 @@ def dates(row: dict[str, str]) -> dict[str, float]:
 def late(emulated: Rows, twin: Rows) -> list[str]:
     """The dates that disagree."""
     found = []
-    for real, model in zip(*(sorted(each, key=lambda row: int(row["number"])) for each in (emulated, twin)), strict=True):
+    ordered = (sorted(each, key=lambda row: int(row["number"])) for each in (emulated, twin))
+    for real, model in zip(*ordered, strict=True):
         for name, expected in dates(model).items():
             measured = dates(real)[name]
             if abs(measured - expected) > max(0.05 * expected, 0.05):
-                found.append(f"{real['registration']} (call {real['number']}) {name}: {measured:.3f} s, {expected:.3f} s")
+                found.append(f"call {real['number']}: {name} {measured:.3f} s instead of {expected:.3f} s")
     return found
 
 

@@ -233,7 +233,8 @@ def test_the_framing_is_what_travels_beside_a_message() -> None:
         with pytest.raises(CallFailed):
             await wire.call(f"127.7.8.2:{PORT}", messages.INVOKE, message, 5)
         server.close()
-        assert len(seen[0]) - len(wire.encode(message)) == pytest.approx(wire.framing(messages.INVOKE, reply=False), abs=8)
+        framing = len(seen[0]) - len(wire.encode(message))
+        assert framing == pytest.approx(wire.framing(messages.INVOKE, reply=False), abs=8)
         answer = await raw("127.7.8.1", seen[0])
         body = len(wire.encode(Progress("completed", 1, output="x" * 100)))
         assert len(answer) - body == wire.framing(messages.INVOKE, reply=True)
