@@ -1,0 +1,83 @@
+"""ServerlessOnEdge under random faults, and that its invariants would see a system that does not keep them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roles.serverless_on_edge.controller import Controller
+from testbed.experiment.load import load
+from testbed.explore.exploring import Finding, Search, explore
+from testbed.explore.faults import KINDS, Chances
+
+QUICKSTART = Path("experiments/quickstart.yaml")
+SHORT = ("workload.duration=6s", "workload.warmup=0s", "timeline=[]")
+NETWORK = """
+name: edge
+topology:
+  nodes: {ctl: {}, s1: {kind: switch}, r1: {kind: router}, e1: {}, e2: {}, w1: {}, w2: {}, w3: {}, c1: {}}
+  links:
+    - {ends: [ctl, r1], delay: 2ms}
+    - {ends: [s1, r1], delay: 5ms}
+    - {ends: [e1, s1], delay: 1ms}
+    - {ends: [w1, s1], delay: 1ms}
+    - {ends: [c1, s1], delay: 2ms}
+    - {ends: [e2, r1], delay: 1ms}
+    - {ends: [w2, r1], delay: 3ms}
+    - {ends: [w3, r1], delay: 4ms}
+system: serverless_on_edge
+place: {control: ctl, gateway: [e1, e2], worker: [w1, w2, w3], client: c1}
+functions: {f: {service: 20ms}, idle: {service: 50ms}}
+workload:
+  duration: 20s
+  timeout: 5s
+  traffic: [{arrivals: {model: poisson, rate: 3/s}, functions: {f: 1}}]
+"""
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Path:
+    """An experiment with two routers, three modelled computers, and a function that nobody calls."""
+    path = tmp_path / "edge.yaml"
+    path.write_text(NETWORK, encoding="utf-8")
+    return path
+
+
+def found(search: Search, seeds: range) -> list[Finding]:
+    """All that is found."""
+    return [finding for part in explore(search, seeds) for finding in part.findings]
+
+
+def said(findings: list[Finding]) -> list[str]:
+    return [f"seed {each.seed}: {each.violation.invariant}: {each.violation.sentence}" for each in findings]
+
+
+def test_the_quickstart_survives_thirty_runs_with_every_kind_of_fault() -> None:
+    search = Search(load(QUICKSTART, SHORT), Chances(tuple(KINDS)), lasting_s=60.0)
+    assert said(found(search, range(1, 31))) == []
+
+
+def test_two_routers_with_an_idle_function_survive_what_once_left_the_dead_in_a_table(edge: Path) -> None:
+    search = Search(load(edge), Chances(("crash", "machine", "partition", "duplicate", "reorder")))
+    assert said(found(search, range(1, 13))) == []
+
+
+def test_a_controller_that_compares_no_tables_is_found_out(edge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: Controller) -> None:
+        pass
+
+    monkeypatch.setattr(Controller, "_compare", nothing)
+    search = Search(load(edge), Chances(("crash",)))
+    assert {each.violation.invariant for each in found(search, range(1, 31))} == {"no dead destinations"}
+
+
+def test_a_controller_that_never_expires_anybody_promises_nothing(edge: Path) -> None:
+    search = Search(load(edge, ["settings.serverless_on_edge.controller.expire-after=0"]), Chances(("crash",)))
+    assert said(found(search, range(1, 7))) == []
+
+
+def test_the_original_meets_every_promise_that_it_makes(edge: Path) -> None:
+    strict = [f"settings.serverless_on_edge.{role}.strict-original=true"
+              for role in ("controller", "router", "computer", "client")]  # fmt: skip
+    assert said(found(Search(load(edge, strict), Chances(("crash", "partition"))), range(1, 7))) == []
