@@ -72,8 +72,9 @@ def at(inputs: object, path: str) -> object:
 def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str = "") -> Figure:
     """``metric`` (a column of ``summary.csv``) over the swept path ``x``, by default the first one.
 
-    Further swept paths make a line each; runs of one point (repetitions) are all drawn, the line goes through their
-    mean. A run that is not valid has a marker of its own. Published values of the metric are drawn as rings.
+    Further swept paths make a line each, and so do substrates where the runs of several sweeps are given; runs of one
+    point (repetitions) are all drawn, the line goes through their mean. A run that is not valid has a marker of its
+    own. Published values of the metric are drawn as rings.
     """
     points = [Point(load(folder)) for folder in folders]
     x = x or next((path for point in points for path in point.swept), "")
@@ -115,26 +116,32 @@ def _unit(metric: str) -> tuple[float, str]:
 
 
 def _lines(axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scale) -> None:
-    lines: dict[str, list[Point]] = {}
+    """A colour for each combination of the other swept values; where there are several, dashes for each substrate."""
+    substrates = list(dict.fromkeys(point.frames.record.substrate for point in points))
+    lines: dict[tuple[str, str], list[Point]] = {}
     for point in points:
         others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items() if path != x)
-        lines.setdefault(", ".join(others), []).append(point)
-    for index, (label, members) in enumerate(sorted(lines.items())):
-        _line(axes, [(scale[each.swept[x]], each) for each in members], metric, label or "measured", index)
+        lines.setdefault((", ".join(others), point.frames.record.substrate), []).append(point)
+    labels = sorted({label for label, _ in lines})
+    for (label, substrate), members in sorted(lines.items()):
+        look = style.line_style(labels.index(label))
+        if len(substrates) > 1:
+            label = f"{label}, {substrate}" if label else substrate
+            look["linestyle"] = style.DASHES[substrates.index(substrate) % len(style.DASHES)]
+        _line(axes, [(scale[each.swept[x]], each) for each in members], metric, label or "measured", look)
 
 
-def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label: str, index: int) -> None:
+def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label: str, look: dict[str, Any]) -> None:
     factor, _ = _unit(metric)
-    style_of_line = style.line_style(index)
     reached: dict[float, list[float]] = {}
     for place, point in members:
         value = point.metric(metric)
         if value is not None:
             reached.setdefault(place, []).append(value * factor)
-            colour = style_of_line["color"] if point.level == "valid" else style.RED
+            colour = look["color"] if point.level == "valid" else style.RED
             axes.plot(place, value * factor, _MARKERS[point.level], color=colour, markersize=6, zorder=3)
     means = sorted((place, sum(values) / len(values)) for place, values in reached.items())
-    axes.plot([place for place, _ in means], [mean for _, mean in means], label=label, **style_of_line)
+    axes.plot([place for place, _ in means], [mean for _, mean in means], label=label, **look)
 
 
 def _published(axes: Axes, point: Point, metric: str, x: str, scale: Scale) -> None:

@@ -229,6 +229,22 @@ def figure(
 
 
 @app.command()
+def curve(
+    sweeps: Annotated[list[Path], typer.Argument(help="Folders of sweeps; several are drawn over each other.")],
+    metric: Annotated[str, typer.Option(help="Column of summary.csv.")] = "response_time_p50_s",
+    over: Annotated[str, typer.Option(help="The swept path on the x axis; default: the first.")] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write, without its ending.")] = Path(
+        "curve"
+    ),
+) -> None:
+    """Draw a metric over what sweeps vary; the same sweep in emulation and in the twin makes one picture."""
+    from testbed.cli.running import draw_curve
+
+    for path in draw_curve(sweeps, metric, over, output):
+        print(path)  # noqa: T201
+
+
+@app.command()
 def report(run_name: RunName = "last", out: Out = RUNS) -> None:
     """Write the run's report, one HTML file that needs no network."""
     from analysis.report import report as write

@@ -9,6 +9,7 @@ from pathlib import Path
 from testbed import store
 from testbed.cli import tables
 from testbed.cli.view import LiveView
+from testbed.errors import UsageError
 from testbed.experiment.load import load
 from testbed.experiment.model import Experiment
 from testbed.run import perform
@@ -49,6 +50,20 @@ def _sweep(experiment: Experiment, carrier: Substrate, out: Path, figures: bool,
         for metric in metrics(experiment):
             tables.err.print(f"figure   {_curve(whole, folders, metric)}", markup=False, soft_wrap=True)
     return whole, max(statuses, default=1)
+
+
+def draw_curve(sweeps: Sequence[Path], metric: str, over: str, output: Path) -> tuple[Path, ...]:
+    """The curve over the runs of all these sweeps; raises UsageError for a folder that holds no runs."""
+    from analysis.curve import curve
+    from analysis.style import save
+
+    folders = []
+    for sweep in sweeps:
+        runs = sorted(path.parent for path in sweep.glob("*/run.json"))
+        if not runs:
+            raise UsageError(f"{sweep} is no sweep's folder: there are no runs in it.")
+        folders += runs
+    return tuple(save(curve(folders, metric, over), output))
 
 
 def _curve(whole: Path, folders: Sequence[Path], metric: str) -> Path:

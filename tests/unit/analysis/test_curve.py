@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_published_values_stand_where_they_belong(sweep: list[Path]) -> None:
     (axes,) = curve(sweep).axes
     rings = next(each for each in axes.lines if each.get_label() == "published")
     assert (list(rings.get_xdata()), list(rings.get_ydata())) == ([10.0], [60.0])
+
+
+def test_the_same_sweep_on_two_substrates_is_two_lines_of_one_colour(sweep: list[Path], tmp_path: Path) -> None:
+    twins = [synthetic_run.make(tmp_path, run_id=f"twin-{delay}", delay=delay, verdict=synthetic_run.VALID)
+             for delay in ("5ms", "10ms")]  # fmt: skip
+    for folder in twins:
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**record, "substrate": "twin"}))
+    (axes,) = curve([*sweep, *twins]).axes
+    emulated, twin = (next(each for each in axes.lines if each.get_label() == name) for name in ("netns", "twin"))
+    assert emulated.get_color() == twin.get_color()
+    assert emulated.get_linestyle() != twin.get_linestyle()
 
 
 def test_runs_that_cannot_be_trusted_have_a_mark_of_their_own(sweep: list[Path]) -> None:
