@@ -134,7 +134,8 @@ def _row(point: Found) -> list[str]:
         *head, " / ".join(f"{ok} of {asked}" for ok, asked in zip(point["ok"], point["scheduled"], strict=True)),
         *(_share(each) for each in (*point["busy"].values(), point["machine"])),
         *(_pair(metrics[name], 1e3) for name in ("p50", "p95", "p99", "mean")),
-        _pair(metrics["throughput"], 1), _percent(metrics["link_bytes"]["relative"]), _pair(metrics["cold_share"], 1),
+        _pair(metrics["throughput"], 1), _percent(metrics["link_bytes"]["relative"]),
+        _pair(metrics["cold_share"], 1, "not told"),
     ]  # fmt: skip
 
 
@@ -165,9 +166,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _pair(each: Found, factor: float) -> str:
+def _pair(each: Found, factor: float, unknown: str = "too few") -> str:
     if each["emulation"] is None or each["twin"] is None:
-        return "too few"
+        return unknown
     error = _percent(each["relative"], "+") if each["relative"] is not None else f"{factor * each['absolute']:+.3g}"
     return f"{factor * each['emulation']:.4g} / {factor * each['twin']:.4g} ({error})"
 

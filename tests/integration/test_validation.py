@@ -106,3 +106,18 @@ def test_a_validation_has_every_run_both_curves_the_tables_and_the_reaches(tmp_p
     assert "99th percentile, reach 15.0 %: not told" in done.stderr
     levels = [each["verdict"] for each in found["points"]]
     assert set(levels) <= {"valid", "suspect"}
+
+
+def test_a_point_that_cannot_be_used_is_tried_twice_and_left_out_aloud(tmp_path: Path) -> None:
+    over = ("--over", "workload.timeout=2s,1ms", "--calibrate-at", "2s")  # nobody answers within 1 ms over 10 ms
+    text = HELLO.replace("duration: 2s", "duration: 1s")
+    for _ in range(3):
+        done = cli("validate", str(write(tmp_path, text)), *over, "--out", "runs", "-q", cwd=tmp_path)
+        if done.stdout:
+            break
+    assert done.returncode == 1, done.stderr
+    folder = Path(tmp_path, done.stdout.splitlines()[-1])
+    point = json.loads((folder / "validation.json").read_text(encoding="utf-8"))["points"][1]
+    assert (point["role"], point["emulation"], point["twin"], len(point["refused"])) == ("left out", [], [], 2)
+    assert "no invocation was answered well" in point["left_out"] or "invalid" in point["left_out"]
+    assert f"left out: 1ms: {point['left_out']}" in " ".join(done.stderr.split())
