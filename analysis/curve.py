@@ -77,7 +77,7 @@ def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str =
     own. Published values of the metric are drawn as rings.
     """
     points = [Point(load(folder)) for folder in folders]
-    x = x or next((path for point in points for path in point.swept), "")
+    x = x or _first(points)
     if not x or any(x not in point.swept for point in points):
         raise UsageError(f"Not all of these runs sweep over {x or 'anything'}: give the runs of one sweep.")
     scale = Scale([value for point in points for value in [*_asked(point, x), point.swept[x]]])
@@ -87,6 +87,13 @@ def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str =
         _published(axes, points[0], metric, x, scale)
         _dress(figure, axes, points, metric, x, scale)
     return figure
+
+
+def _first(points: Sequence[Point]) -> str:
+    """The first swept path whose values are amounts, else the first."""
+    paths = list(dict.fromkeys(path for point in points for path in point.swept))
+    amounts = (path for path in paths if Scale([point.swept.get(path, "") for point in points]).numeric)
+    return next(amounts, paths[0] if paths else "")
 
 
 def _asked(point: Point, x: str) -> list[str]:
@@ -122,13 +129,18 @@ def _lines(axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scal
     for point in points:
         others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items() if path != x)
         lines.setdefault((", ".join(others), point.frames.record.substrate), []).append(point)
-    labels = sorted({label for label, _ in lines})
-    for (label, substrate), members in sorted(lines.items()):
+    labels = sorted({label for label, _ in lines}, key=_natural)
+    for (label, substrate), members in sorted(lines.items(), key=lambda each: _natural(" ".join(each[0]))):
         look = style.line_style(labels.index(label))
         if len(substrates) > 1:
             label = f"{label}, {substrate}" if label else substrate
             look["linestyle"] = style.DASHES[substrates.index(substrate) % len(style.DASHES)]
         _line(axes, [(scale[each.swept[x]], each) for each in members], metric, label or "measured", look)
+
+
+def _natural(label: str) -> list[tuple[float, str]]:
+    """A key that sorts 4/s before 16/s."""
+    return [(float(number or 0), text) for number, text in re.findall(r"(\d+(?:\.\d+)?)|(\D+)", label)]
 
 
 def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label: str, look: dict[str, Any]) -> None:
@@ -157,7 +169,7 @@ def _published(axes: Axes, point: Point, metric: str, x: str, scale: Scale) -> N
 
 def _dress(figure: Figure, axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scale) -> None:
     _, unit = _unit(metric)
-    words = re.sub(r"_(s|share)$", "", metric).replace("_", " ")
+    words = re.sub(r"_s$", "", metric).replace("_", " ")
     figure.suptitle(f"{points[0].frames.record.experiment}: {words}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     axes.set_ylabel(f"{words} ({unit})" if unit else words)
     axes.set_xlabel(f"{x} ({scale.unit})" if scale.unit else x)

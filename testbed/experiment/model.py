@@ -164,8 +164,9 @@ class Experiment:
         original = Path(self.document.file)
         if not self.document.overrides and original.is_file():
             return original.read_text(encoding="utf-8")
-        text = StringIO()
-        YAML(typ="safe", pure=True).dump(self.document.data, text)
+        text, writer = StringIO(), YAML(typ="safe", pure=True)
+        writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # it is None or a truth
+        writer.dump(self.document.data, text)
         return text.getvalue()
 
     @property
