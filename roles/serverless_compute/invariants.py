@@ -40,12 +40,6 @@ def _agreed(seen: Observed) -> Iterator[str]:
                     yield f"{head.site.node} counts on {name}, which {node.spec.name} has not"
 
 
-def _ends_once(seen: Observed) -> Iterator[str]:
-    for invocation, times in seen.ended.items():
-        if times > 1 or (seen.final and times != 1):
-            yield f"invocation {invocation} ended {times} times"
-
-
 def _members_again(seen: Observed) -> Iterator[str]:
     if not seen.final:
         return
@@ -62,6 +56,5 @@ ALL = (
     Invariant("within-capacity", "No more slots, disk, memory or room at the head is given away than there is.",
               _within_capacity),
     Invariant("agreed", "What the head takes to be on a node's disk is there.", _agreed),
-    Invariant("ends-once", "Every invocation ends exactly once.", _ends_once),
     Invariant("members-again", "After all faults are healed, every living node is a member.", _members_again),
 )  # fmt: skip

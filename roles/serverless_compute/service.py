@@ -85,8 +85,9 @@ class Service(Role):
     # ---- opening
 
     def _member(self, event: events.Event) -> None:
+        """A node is lost or there: the core knows it before anything else is decided."""
         if self._opened.done():
-            self.happened(event)
+            self._tell((event,))
         elif len(self.members.up) == self._expected():
             self._open()
 
