@@ -31,7 +31,8 @@ class NetnsNetwork:
         self.topology = topology
         self.mechanisms: Mapping[str, str] = mechanisms
         relay = shapers.get("relay")
-        self.notes: Mapping[str, str] = relay.notes if isinstance(relay, Relay) else {}
+        of_relay = relay.notes if isinstance(relay, Relay) else {}
+        self.notes: Mapping[str, str] = {**of_relay, "tcp_congestion_control": _congestion_control()}
         self._hosts = hosts
         self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
         self._shapers = tuple(shapers.values())
@@ -65,6 +66,14 @@ class NetnsNetwork:
     def now(self) -> float:
         """Seconds on the run's reference clock."""
         return time.monotonic()
+
+
+def _congestion_control() -> str:
+    """What TCP on the hosts does by default: BBR paces, others do not, and latencies of larger messages show it."""
+    try:
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "unknown"
 
 
 def _shapers(
