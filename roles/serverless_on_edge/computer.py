@@ -76,7 +76,7 @@ class Computer(Role):
         simulated = [Container(each.name, each.processor, each.function.name, each.num_workers)
                      for each in self.model.spec.containers]  # fmt: skip
         real = [Container(name, WORKERS, name, each.concurrency) for name, each in self._real.functions.items()]
-        return ComputerInfo(self.endpoint, (*simulated, *real))
+        return ComputerInfo(self.endpoint, (*simulated, *real), round(1000 * self.options.heartbeat()))
 
     async def run_lambda(self, request: LambdaRequest) -> LambdaResponse:
         """Execute a call, or with ``dry`` tell what it would take; at most ``num-threads`` at a time."""

@@ -47,10 +47,10 @@ class _Member:
     """When an agent was heard last, and whether it is one that repeats itself (the original's do not)."""
 
     heard: float
-    beats: bool = False
+    beats: bool
 
-    def hear(self, now: float, expiry: float) -> None:
-        self.beats = now - self.heard <= expiry
+    def hear(self, now: float, says_so: bool, expiry: float) -> None:
+        self.beats = says_so or now - self.heard <= expiry
         self.heard = now
 
     def silent(self, now: float, expiry: float) -> bool:
@@ -111,7 +111,7 @@ class Controller(Role):
         """Learn of a computer; the same announcement again changes nothing, another one replaces it."""
         async with self._turn:
             endpoint = computer.endpoint
-            self._hear(endpoint)
+            self._hear(endpoint, computer.period_ms)
             known = self._containers.get(endpoint)
             if known == computer.containers:
                 return Void()
@@ -133,7 +133,7 @@ class Controller(Role):
         async with self._turn:
             endpoint = router.endpoint
             known = endpoint in self._configuration
-            self._hear(endpoint)
+            self._hear(endpoint, router.period_ms)
             self._configuration[endpoint] = router.configuration_endpoint
             if not known:
                 pushes = self.installer.router_added(endpoint)
@@ -150,12 +150,13 @@ class Controller(Role):
         """Whether this controller has run for long enough to have heard from every agent that is alive."""
         return self.env.now() - self._began > self.options.expiry() > 0
 
-    def _hear(self, endpoint: str) -> None:
-        now = self.env.now()
+    def _hear(self, endpoint: str, period_ms: int) -> None:
+        now, expiry = self.env.now(), self.options.expiry()
+        says_so = 0 < period_ms / 1000 <= expiry
         if member := self._members.get(endpoint):
-            member.hear(now, self.options.expiry())
+            member.hear(now, says_so, expiry)
         else:
-            self._members[endpoint] = _Member(now)
+            self._members[endpoint] = _Member(now, says_so)
 
     async def _remove(self, endpoint: str, why: str) -> None:
         if self._containers.pop(endpoint, None) is not None:

@@ -94,7 +94,8 @@ class Forwarder(Role):
     def _information(self) -> RouterInfo:
         configuration = self.site.endpoint(self.site.node, self.options.configuration_endpoint)
         self._told = self._disorder
-        return RouterInfo(self.endpoint, configuration, heartbeat=self._repaired == self._disorder)
+        period_ms = round(1000 * self.options.heartbeat())
+        return RouterInfo(self.endpoint, configuration, self._repaired == self._disorder, period_ms)
 
     def _heard(self) -> None:
         if self.options.heartbeat():

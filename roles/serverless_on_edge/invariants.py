@@ -52,7 +52,7 @@ def _realm(controller: Controller, seen: Observed) -> _Realm | None:
     charges = [role for role in seen.agents.values() if isinstance(role, Forwarder | Computer)]
     own = [role for role in charges if controller_of(role.site, role.options) == endpoint]
     periods = [role.options.heartbeat() for role in own]
-    if not own or not all(periods) or not controller.options.expiry():
+    if not own or not all(0 < period < controller.options.expiry() for period in periods):
         return None
     forwarders = tuple(role for role in own if isinstance(role, Forwarder))
     computers = tuple(role for role in own if isinstance(role, Computer))

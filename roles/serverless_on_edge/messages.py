@@ -151,10 +151,14 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class ComputerInfo:
-    """A computer as it announces itself: the endpoint of its edge server and its containers."""
+    """A computer as it announces itself: the endpoint of its edge server and its containers.
+
+    ``period_ms`` is ours (the original skips it): it will announce itself again after so long; 0: it may not.
+    """
 
     endpoint: str = _text(1, "edgeServerEndpoint")
     containers: tuple[Container, ...] = _many(2, "message", Container)
+    period_ms: int = _count(16, "periodMs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +166,13 @@ class RouterInfo:
     """A router as it announces itself: where it takes calls, and where its tables are configured.
 
     ``heartbeat`` is ours (the original skips it): this router believes that its tables are in order, so that a
-    controller that knows it need not fill them again.
+    controller that knows it need not fill them again. ``period_ms`` as that of a computer.
     """
 
     endpoint: str = _text(1, "edgeServerEndpoint")
     configuration_endpoint: str = _text(2, "forwardingTableEndpoint")
     heartbeat: bool = _flag(15)
+    period_ms: int = _count(16, "periodMs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Observed:
-    """The whole system at one moment of a twin: what an invariant may look at.
+    """The whole system at one moment of a twin: what an invariant may look at, and must not change.
 
-    ``agents`` are the living roles by (node, role), ``started`` tells when each of them began, ``dead`` when each that
-    is gone went, ``since`` when the last fault began or ended; moments in seconds on the twin's clock. ``ended`` counts
+    ``agents`` are the roles by (node, role) that live and have started, ``started`` tells when each began, ``dead``
+    when each that is gone went: moments in seconds on the twin's clock. ``since`` is the moment from which on nothing
+    has changed and nothing was amiss on the way between two living agents; it is ``now`` while something is, and for
+    as long afterwards as the disturbance took, since connections retry ever more rarely. So whatever the system puts
+    right within a time may be asked for when ``now - since`` is longer, also while somebody is dead. ``ended`` counts
     for each invocation that a client has sent how often it ended. ``final`` marks the last look, after all faults were
     healed and time was given.
     """

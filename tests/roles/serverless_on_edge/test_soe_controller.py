@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from controlled import FUNCTIONS, actions, entries
 from soe_world import World
@@ -210,3 +212,30 @@ def test_strictly_as_the_original_a_computer_needs_its_controller_at_the_start_a
 
     world.run(story())
     assert {m.endpoint for m in world.of(ANNOUNCE_COMPUTER)} == {"10.0.0.2:10000"}
+
+
+def test_an_agent_that_dies_before_its_second_announcement_expires_if_it_promised_one() -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await controller.announce_computer(dataclasses.replace(C1, period_ms=1000))
+        await router.env.sleep(7)
+        assert await entries(router) == []
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("period_ms", [0, 60_000])
+def test_an_agent_that_promises_no_announcement_in_time_never_expires(period_ms: int) -> None:
+    world = World().place(controller="h0", router="h1")
+
+    async def story() -> None:
+        controller = await world.start("controller", "h0")
+        router = await world.start("router", "h1")
+        await controller.announce_computer(dataclasses.replace(C1, period_ms=period_ms))
+        await router.env.sleep(30)
+        assert await entries(router) == ["f 10.0.0.2:10000 F"]
+
+    world.run(story())
