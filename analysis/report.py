@@ -24,8 +24,8 @@ MOST_INPUT = 200_000
 
 _ADVICE = {
     "valid": "Nothing that was watched speaks against these numbers.",
-    "suspect": "Read the reasons before you use these numbers. Repeat the run on a calmer machine or with less load; "
-               "if the reason stays, it belongs in the caption.",
+    "suspect": "Read the reasons before you use these numbers. Each says what to do; if it stays, it belongs in the "
+               "caption.",
     "invalid": "Do not use these numbers: they tell more about this machine than about the system under test. Remove "
                "the cause named below (less load, fewer hosts, a calmer machine), then repeat the run.",
     "none": "The run ended before it could be judged. What was collected until then is kept; it is no result.",
