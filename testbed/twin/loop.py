@@ -47,7 +47,8 @@ class VirtualLoop(_Loop):
     """An asyncio event loop in virtual time; ``now`` is the time in seconds.
 
     ``errors`` collects what callbacks and forgotten tasks raised; :meth:`run` raises the first of them when it ends.
-    ``task_made`` is called with every new task, before it runs (asyncio may give it its name after that).
+    ``task_made`` is called with every new task and the context given for it, before it runs (asyncio may give it its
+    name after that).
     """
 
     # Futures and tasks ask for this when they are made; a C callable that answers False is the cheapest to ask.
@@ -56,7 +57,7 @@ class VirtualLoop(_Loop):
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
         self.errors: list[BaseException] = []
-        self.task_made: Callable[[asyncio.Task[Any]], None] | None = None
+        self.task_made: Callable[[asyncio.Task[Any], Context | None], None] | None = None
         self._ready: deque[Handle] = deque()
         self._timers: list[Entry] = []
         self._sweep_at = FEW_TIMERS
@@ -119,7 +120,7 @@ class VirtualLoop(_Loop):
         """Start ``coro`` beside the others at this instant; tasks without a name are numbered in each loop anew."""
         task = Task(self._number(), coro, self, name, context)
         if self.task_made is not None:
-            self.task_made(task)
+            self.task_made(task, context)
         return task
 
     def pending(self) -> list[asyncio.Task[Any]]:

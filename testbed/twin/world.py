@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextvars import Context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,7 +145,8 @@ class World:
         self.codes.close()
 
 
-def _owned(task: asyncio.Task[Any]) -> None:
-    agent = CURRENT.get()
+def _owned(task: asyncio.Task[Any], context: Context | None) -> None:
+    """A task dies with the agent in whose name it runs, whoever made it."""
+    agent = CURRENT.get() if context is None else context.get(CURRENT)
     if agent is not None:
         agent.owns(task)

@@ -197,7 +197,7 @@ def test_generators_left_half_way_are_closed_in_the_order_of_their_beginning() -
 def test_tells_of_every_task_before_it_runs_and_numbers_them_anew_in_each_loop() -> None:
     def history() -> list[str]:
         loop, told = VirtualLoop(), list[str]()
-        loop.task_made = lambda task: told.append(task.get_name())
+        loop.task_made = lambda task, _: told.append(task.get_name())
 
         async def child() -> None:
             told.append("runs")
