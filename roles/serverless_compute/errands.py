@@ -149,7 +149,8 @@ class Errands:
         function = self._service.functions[effect.registration]
         order = messages.Run(
             member.epoch, member.numbered(), effect.invocation, effect.container, function.code, effect.payload,
-            effect.hot, effect.overhead_s, effect.limit_s, function.storage_bytes, member.take_room(),
+            effect.hot, effect.overhead_s, effect.limit_s, 0 if effect.hot else function.storage_bytes,
+            0 if effect.hot else function.memory_bytes, member.take_room(),
         )  # fmt: skip
         self._running[effect.invocation] = member
         self._env.spawn(self._ran(member, order))

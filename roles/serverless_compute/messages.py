@@ -7,7 +7,6 @@ failure, ``detail`` says it to a person.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -235,7 +234,8 @@ class Keep:
 class Run:
     """Run an invocation; a container that is not there is started first, which takes ``overhead_s`` at least.
 
-    ``code`` names a function of the experiment. ``limit_s`` bounds the code: None not at all.
+    ``code`` names a function of the experiment. ``limit_s`` bounds the code: None not at all. Real code gets
+    ``storage_bytes`` and ``memory_bytes`` (0: what the experiment says).
     """
 
     __pydantic_config__ = _STRICT
@@ -249,6 +249,7 @@ class Run:
     overhead_s: Seconds = 0.0
     limit_s: float | None = None
     storage_bytes: Bytes = 0
+    memory_bytes: Bytes = 0
     room: tuple[Room, ...] = ()
 
 
@@ -295,5 +296,5 @@ LOAD = Method("POST /load", Load, Done)
 KEEP = Method("POST /keep", Keep, Done)
 RUN = Method("POST /run", Run, Ended)
 ASK = Method("POST /ask", Ask, Began)
-METHODS: Iterable[Method[Any, Any]] = (
+METHODS: tuple[Method[Any, Any], ...] = (
     REGISTER, INVOKE, RESULT, CANCEL, STATUS, ANNOUNCE, ADD_IMAGE, TIDY, COPY, LOAD, KEEP, RUN, ASK)  # fmt: skip

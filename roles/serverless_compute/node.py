@@ -232,6 +232,8 @@ class Node(Role):
 
     async def _started(self, function: Function, order: messages.Run) -> Container:
         options, number = self.options, order.container
+        if order.memory_bytes:
+            function = function.model_copy(update={"memory_bytes": order.memory_bytes})
         self._starting.add(number)
         try:
             container = await self.env.container(

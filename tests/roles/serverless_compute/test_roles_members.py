@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_a_node_that_comes_back_with_other_slots_is_not_used(tmp_path: Path) -> 
 
     assert [each.node for each in platform.run(story)] == ["n2", "n2"]
     assert "refused" in [each["event"] for each in platform.rows("h", "sc_nodes")]
+
+
+def test_requests_that_wait_at_a_head_end_with_it() -> None:
+    platform = Platform()
+    platform.agents.pop(("n2", "node"))  # the head waits for it before it opens
+
+    async def story() -> list[str]:
+        waiting = [asyncio.ensure_future(platform.call(0)) for _ in range(3)]
+        await platform.until(1)
+        platform.world.kill("h", "head")
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        del platform.agents["h", "head"]
+        platform.head = None  # type: ignore[assignment]
+        gc.collect()  # what was left of them would be found here
+        await platform.until(5)
+        return [type(each).__name__ for each in ends]
+
+    assert platform.run(story) == ["CallFailed"] * 3
 
 
 def test_a_service_that_stops_fails_what_has_not_ended_and_says_so() -> None:
