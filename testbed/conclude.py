@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from testbed import store
 from testbed.collect import invocations, summary
@@ -17,7 +19,7 @@ from testbed.fidelity import evidence
 from testbed.fidelity.evidence import Evidence
 from testbed.fidelity.verdict import judge
 from testbed.fidelity.watch import MachineSample
-from testbed.plan import plans
+from testbed.plan import lay_out
 from testbed.published import compare
 from testbed.shaping.base import Counters
 from testbed.store import Reason, Run, Verdict
@@ -72,12 +74,12 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
 
 def _schedules(run: Run, experiment: Experiment) -> None:
     """Put down what the clients would have been given, for a run that ended before they were: each row counts."""
-    client = experiment.system.duties["client"]
-    for node, texts in plans(experiment).items():
-        folder = run.folder / "hosts" / node / client
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "schedule.csv").exists():
-            (folder / "schedule.csv").write_text(texts["schedule.csv"], encoding="utf-8")
+    with TemporaryDirectory(prefix="schedules-", dir=run.folder) as made:
+        for folder in lay_out(experiment, Path(made)).values():
+            given = run.folder / "hosts" / folder.relative_to(made) / "schedule.csv"
+            given.parent.mkdir(parents=True, exist_ok=True)
+            if not given.exists():
+                (folder / "schedule.csv").rename(given)
 
 
 def _invocations(run: Run, experiment: Experiment, merged: invocations.Invocations, verdict: Verdict) -> None:
@@ -89,8 +91,8 @@ def _invocations(run: Run, experiment: Experiment, merged: invocations.Invocatio
         "system": record.system,
         "seed": record.seed,
     }
-    run.rows(INVOCATIONS, merged.stamped(stamp))
-    rows = list(summary.summarise(merged.rows, experiment.workload.duration))
+    run.cells(INVOCATIONS, merged.stamped(stamp))
+    rows = list(summary.summarise(merged, experiment.workload.duration))
     run.rows(SUMMARY, rows)
     record.summary = dict(next((row for row in rows if row["function"] == "*"), {}))
 
@@ -104,7 +106,7 @@ def _judge(
     mechanisms, shapes = run.record.mechanisms, traces.script.shapes
     verdict = judge(
         Evidence(
-            firing=evidence.firing(merged.rows, traces.script.killed_clients, merged.waiting),
+            firing=evidence.firing(merged, merged.waiting, traces.script.killed_clients),
             lags=evidence.lags(agents, traces.t0, traces.t0 + traces.ended),
             machine=evidence.during(traces.machine, traces.ended),
             links=evidence.link_uses(traces.before, traces.after, mechanisms, shapes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from testbed.experiment.model import Experiment
 from testbed.roles.api import Site
 from testbed.topology.hops import Hops
 from testbed.workload import files
-from testbed.workload.schedule import schedule
+from testbed.workload.schedule import Draft
 
 
 def agents_nodes(experiment: Experiment) -> list[str]:
@@ -19,32 +18,31 @@ def agents_nodes(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(node for node, _ in experiment.placement))
 
 
-def specs(experiment: Experiment) -> list[AgentSpec]:
-    """Every agent to start, with the schedule of each client among its files."""
+def specs(experiment: Experiment, hosts: Path) -> list[AgentSpec]:
+    """Every agent to start, with the schedule of each client among its files: they are in ``hosts/<node>/<role>``."""
     topology = experiment.topology
     nodes = agents_nodes(experiment)
     addresses = {node: topology.address(node) for node in nodes}
     places: dict[str, tuple[str, ...]] = {role: experiment.nodes_of(role) for _, role in experiment.placement}
-    given = plans(experiment)
+    client = experiment.system.duties["client"]
+    given = lay_out(experiment, hosts)
     found = []
     for node, role in experiment.placement:
         hops = Hops(topology, node, nodes)
         site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops)
-        texts = given.get(node, {}) if role == experiment.system.duties["client"] else {}
+        its_files = {each.name: each for each in given[node].iterdir()} if role == client else {}
         found.append(
-            AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=texts)
+            AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=its_files)
         )
     return found
 
 
-def plans(experiment: Experiment) -> Mapping[str, Mapping[str, str]]:
-    """For each client the files that tell it what to fire."""
-    made = schedule(
-        experiment.workload, experiment.clients, tuple(experiment.file.functions), experiment.seed, experiment.folder
-    )
-    texts = {}
-    for client, plan in made.items():
-        with tempfile.TemporaryDirectory() as folder:
-            files.write(plan, Path(folder))
-            texts[client] = {each.name: each.read_text(encoding="utf-8") for each in Path(folder).iterdir()}
-    return texts
+def lay_out(experiment: Experiment, hosts: Path) -> Mapping[str, Path]:
+    """Write the files that tell each client what to fire; gives the folder of each, ``hosts/<node>/<role>``."""
+    folders = {node: hosts / node / experiment.system.duties["client"] for node in experiment.clients}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    functions = tuple(experiment.file.functions)
+    draft = Draft(experiment.workload, experiment.clients, functions, experiment.seed, experiment.folder)
+    files.lay_out(draft, folders)
+    return folders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -152,7 +153,8 @@ class _Live:
             run.save()
             phase("starting the agents")
             reached: Any = network if forks else stack.enter_context(over_ssh(network, agents_nodes(experiment)))
-            fleet = stack.enter_context(deploy(reached, specs(experiment), forks))
+            with tempfile.TemporaryDirectory(prefix="schedules-", dir=run.folder) as folder:
+                fleet = stack.enter_context(deploy(reached, specs(experiment, Path(folder)), forks))
             fleet.wait_ready(READY_S)
             run.record.state = "running"
             run.save()

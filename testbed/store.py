@@ -18,11 +18,11 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from testbed.errors import RunNotFound
 from testbed.tables import Row, Table
@@ -122,12 +122,23 @@ class Run:
 
     def rows(self, table: Table, rows: Iterable[Row]) -> None:
         """Write a whole table. Unknown columns raise ValueError; missing ones stay empty."""
+        with self._replaced(table) as file:
+            writer = csv.DictWriter(file, table.header, lineterminator="\n")
+            writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+
+    def cells(self, table: Table, rows: Iterable[Sequence[object]]) -> None:
+        """Write a whole table from rows of cells in the order of its columns: the quick way for a million of them."""
+        with self._replaced(table) as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    @contextmanager
+    def _replaced(self, table: Table) -> Iterator[IO[str]]:
+        """A file that becomes the table when all is in it; its header is."""
         path = self.folder / f"{table.name}.csv"
         temporary = path.with_suffix(".part")
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, table.header, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+            csv.writer(file, lineterminator="\n").writerow(table.header)
+            yield file
         temporary.replace(path)
 
     def finish(self, state: State, error: str = "") -> None:

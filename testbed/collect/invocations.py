@@ -3,64 +3,112 @@
 Each client writes ``outcomes.csv``, one row when an invocation has ended, beside the ``schedule.csv`` it was given. A
 client that crashes leaves outcomes out or half-written; the schedule decides which rows exist, and what is missing is
 told apart by evidence: an invocation that was under way is ``lost``, one that the client never came to is ``unsent``.
+
+Files are read in pieces and kept by columns, so that a million invocations need little time and memory.
 """
 
 from __future__ import annotations
 
-import heapq
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from testbed.collect.schema import INVOCATIONS, OUTCOME_COLUMNS, RUN_COLUMNS, SCHEDULE_COLUMNS
-from testbed.collect.streamed import whole_rows
+import numpy
+
+from testbed.collect.columns import PIECE, Array, Frame, in_csv, joined
+from testbed.collect.outcomes import LOST, UNSENT, Outcomes
+from testbed.collect.schema import INVOCATIONS, RUN_COLUMNS, SCHEDULE_COLUMNS
 from testbed.errors import TestbedError
-from testbed.tables import Cell, Row
+from testbed.tables import Column, Row, cell
 
-_KINDS = {column.name: column.kind for column in INVOCATIONS.columns}
-_NEVER_SENT = ("unsent", "dropped")
-STATUSES = ("ok", "error", "rejected", "timeout", "dropped", "lost", "unsent")
+_COLUMNS = {column.name: column for column in INVOCATIONS.columns}
 
+OPEN = -1  # in the place of a user's number
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One row of a schedule. ``at_sending`` marks one that its user added to the schedule when it sent it."""
-
-    row: Record
-    user: str = ""
-    at_sending: bool = False
-
-    @property
-    def number(self) -> int:
-        """Its invocation_id."""
-        return int(self.row["invocation_id"])
-
-
-@dataclass(slots=True)
 class Invocations:
-    """The merged rows in order of ``invocation_id``, and a sentence for each line that was refused.
+    """The merged rows in order of ``invocation_id``, by columns, and a sentence for each line that was refused.
 
-    ``waiting`` are the invocations that had to wait for an earlier answer to their user: how late they were sent says
+    ``waiting`` says of each row whether it had to wait for an earlier answer to its user: how late it was sent says
     nothing about the generator.
     """
 
-    rows: list[Record] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    waiting: frozenset[int] = frozenset()
+    def __init__(self, clients: Sequence[_Client], schedule: Frame, outcomes: Frame) -> None:
+        self.refused = [sentence for client in clients for sentence in client.refused]
+        order = numpy.argsort(schedule.columns["invocation_id"].values(slice(None)), kind="stable")
+        self._schedule, self._outcomes = schedule, outcomes
+        self.waiting = joined([client.waiting for client in clients], bool)[order]
+        self._outcome = joined([client.outcome for client in clients], numpy.int32)[order]
+        schedule.reorder(order)
+        self._refuse_twins()
 
-    def stamped(self, run: Row) -> Iterator[Row]:
-        """The rows of ``invocations.csv``: each with the run's columns (run_id, verdict, substrate, system, seed)."""
+    def __len__(self) -> int:
+        return len(self._outcome)
+
+    def _refuse_twins(self) -> None:
+        ids = self.column("invocation_id")
+        for place in numpy.flatnonzero(ids[1:] == ids[:-1])[:1]:
+            before, after = self.column("client", slice(place, place + 2))
+            raise TestbedError(f"Invocation {ids[place]} is scheduled for both {before} and {after}; "
+                               "identifiers must be unique in a run.")
+
+    def column(self, name: str, rows: slice = slice(None)) -> Array:
+        """A column of INVOCATIONS: moments and durations as float64 with NaN for what is not known, others as objects.
+
+        ``invocation_id`` is int64; the run's own columns are not here.
+        """
+        if name in self._schedule.columns:
+            return self._schedule.columns[name].values(rows)
+        if name in self._outcomes.columns:
+            return self._outcomes.columns[name].values(self._outcome[rows])
+        return self._derived(name, rows)
+
+    def _derived(self, name: str, rows: slice) -> Array:
+        """A column that follows from others; what cannot be known is NaN."""
+        if name == "send_delay_s":  # a user of a closed loop is late because it waits: not the generator's fault
+            late = self.column("t_sent", rows) - self.column("t_scheduled", rows)
+            return numpy.where(self.column("user", rows) == "", late, numpy.nan)
+        if name == "response_time_s":
+            return self.column("t_done", rows) - self.column("t_scheduled", rows)
+        if name == "service_latency_s":
+            return self.column("t_done", rows) - self.column("t_sent", rows)
+        there = self.column("exec_s", rows)
+        before = numpy.nan_to_num(self.column("init_s", rows)) + numpy.nan_to_num(self.column("queue_s", rows))
+        known = self._derived("service_latency_s", rows) - (before + there)
+        return numpy.where(self.column("status", rows) == "ok", known, numpy.nan)
+
+    @property
+    def rows(self) -> list[Record]:
+        """All rows as dictionaries, None for what is not known: for small runs."""
+        names = [name for name in _COLUMNS if name not in RUN_COLUMNS]
+        columns = [[None if value != value else value for value in self.column(name).tolist()] for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def stamped(self, run: Row) -> Iterator[Sequence[object]]:
+        """The cells of ``invocations.csv``, with the run's columns (run_id, verdict, substrate, system, seed)."""
         unknown = run.keys() - set(RUN_COLUMNS)
         if unknown:
             raise ValueError(f"not columns of a run: {', '.join(sorted(unknown))}")
-        return ({**run, **row} for row in self.rows)
+        starts = range(0, len(self), PIECE)
+        return (row for start in starts for row in self._piece(run, slice(start, start + PIECE)))
+
+    def _piece(self, run: Row, rows: slice) -> Iterator[Sequence[object]]:
+        # The identifiers end the zip: the run's columns are endless.
+        return zip(*(self._cells(name, run, rows) for name in INVOCATIONS.header), strict=False)
+
+    def _cells(self, name: str, run: Row, rows: slice) -> Iterable[object]:
+        if name in RUN_COLUMNS:
+            return repeat(cell(run.get(name)))
+        if name in self._schedule.columns:
+            return self._schedule.columns[name].texts(rows)
+        if name in self._outcomes.columns:
+            return self._outcomes.columns[name].texts(self._outcome[rows])
+        return in_csv(self._derived(name, rows))
 
 
 def collect(folders: Iterable[Path]) -> Invocations:
@@ -69,73 +117,80 @@ def collect(folders: Iterable[Path]) -> Invocations:
     Every row of every ``schedule.csv`` gives exactly one row. Raises TestbedError if a schedule itself is broken or two
     clients were given the same invocation: then nobody can say what was asked for.
     """
-    parts = [_client(folder) for folder in folders]
-    rows = list(heapq.merge(*(part.rows for part in parts), key=lambda row: row["invocation_id"]))
-    for before, after in pairwise(rows):
-        if before["invocation_id"] == after["invocation_id"]:
-            raise TestbedError(f"Invocation {after['invocation_id']} is scheduled for both {before['client']} and "
-                               f"{after['client']}; identifiers must be unique in a run.")
-    refused = [sentence for part in parts for sentence in part.refused]
-    return Invocations(rows, refused, frozenset().union(*(part.waiting for part in parts)))
+    schedule = Frame([_COLUMNS[name] for name in SCHEDULE_COLUMNS], [Column("payload", "number", "", "")])
+    outcomes = Outcomes()
+    clients = [_merged(folder, schedule, outcomes) for folder in folders]
+    return Invocations(clients, schedule, outcomes.frame)
 
 
-def _client(folder: Path) -> Invocations:
-    schedule = _schedule(folder / "schedule.csv")
-    outcomes, refused = _outcomes(folder / "outcomes.csv", schedule)
-    has_users = any(planned.user for planned in schedule.values())
-    known = 0 if has_users else _sent_at_least(folder / "progress.json")  # its count does not tell users apart
-    waiting = frozenset(each.number for each in schedule.values() if each.user and not each.at_sending)
-    return Invocations(merge(schedule.values(), outcomes, known), refused, waiting)
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """One client's rows in the order of its schedule: whether it waited, and the row of its outcome."""
+
+    waiting: Array
+    outcome: Array
+    refused: list[str]
 
 
-def merge(schedule: Iterable[Planned], outcomes: Mapping[int, Record], sent_at_least: int = 0) -> list[Record]:
-    """One row for each row of one client's ``schedule``, in order of ``invocation_id``, with all derived columns.
+def _merged(folder: Path, schedule: Frame, outcomes: Outcomes) -> _Client:
+    """Add one client's files to the frames.
 
-    ``sent_at_least`` is how many invocations of the open loop the client said it had come to. In the open loop, and for
-    each user, a client fires in order of ``t_scheduled``: an invocation without outcome was under way (``lost``) if a
-    later one was fired. What a thinking user added to the schedule it did at the moment of sending.
+    In the open loop, and for each user, a client fires in order of ``t_scheduled``: an invocation without outcome was
+    under way (``lost``) if a later one was fired. What a thinking user added to the schedule it did when it sent it.
     """
-    rows, by_user = [], defaultdict(list)
-    for planned in schedule:
-        by_user[planned.user].append(planned)
-    for user, mine in by_user.items():
-        mine.sort(key=_firing_order)
-        reached = max((number + 1 for number, each in enumerate(mine) if _was_reached(outcomes.get(each.number))),
-                      default=0)
-        reached = reached if user else max(reached, sent_at_least)
-        rows += [derived({**each.row, **(outcomes.get(each.number) or _missing(number < reached or each.at_sending))})
-                 for number, each in enumerate(mine)]
-    return sorted(rows, key=lambda row: row["invocation_id"])
+    planned = _schedule(folder / "schedule.csv", schedule)
+    outcome, fired, refused = outcomes.read(folder / "outcomes.csv", planned.ids)
+    has_user = planned.users != OPEN
+    known = 0 if has_user.any() else _sent_at_least(folder / "progress.json")  # its count does not tell users apart
+    reached = reached_by(planned, fired, known) | planned.at_sending
+    outcome = numpy.where(outcome >= 0, outcome, numpy.where(reached, LOST, UNSENT))
+    return _Client(has_user & ~planned.at_sending, outcome.astype(numpy.int32), refused)
 
 
-def derived(row: Record) -> Record:
-    """``row`` with the columns that follow from others; what cannot be known stays empty."""
-    if not row.get("user"):  # a user of a closed loop is late because it waits for an answer: not the generator's fault
-        row["send_delay_s"] = _less(row.get("t_sent"), row.get("t_scheduled"))
-    row["response_time_s"] = _less(row.get("t_done"), row.get("t_scheduled"))
-    row["service_latency_s"] = _less(row.get("t_done"), row.get("t_sent"))
-    if row["status"] == "ok" and row.get("exec_s") is not None:
-        there = sum(row.get(part) or 0.0 for part in ("init_s", "queue_s", "exec_s"))
-        row["network_s"] = _less(row["service_latency_s"], there)
-    return row
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule's columns; each user has a number, OPEN stands for the open loop.
+
+    ``at_sending`` marks what its user added to the schedule when it sent it.
+    """
+
+    ids: Array
+    t: Array
+    users: Array
+    at_sending: Array
 
 
-def _less(later: float | None, earlier: float | None) -> float | None:
-    return None if later is None or earlier is None else later - earlier
+def reached_by(planned: Planned, fired: Array, sent_at_least: int = 0) -> Array:
+    """Whether the client came to each invocation, of which ``fired`` are known to have been sent or dropped.
+
+    ``sent_at_least`` is how many invocations of the open loop the client said it had come to.
+    """
+    names, users = numpy.unique(planned.users, return_inverse=True)
+    order = numpy.lexsort((planned.ids, numpy.nan_to_num(planned.t), users))
+    begins = numpy.searchsorted(users[order], numpy.arange(len(names)))
+    place = numpy.empty(len(order), numpy.int64)
+    place[order] = numpy.arange(len(order)) - begins[users[order]]
+    ends = numpy.where(names == OPEN, sent_at_least, 0)
+    numpy.maximum.at(ends, users[fired], place[fired] + 1)
+    return numpy.asarray(place < ends[users])
 
 
-def _firing_order(planned: Planned) -> tuple[float, int]:
-    return planned.row.get("t_scheduled") or 0.0, planned.number
-
-
-def _was_reached(outcome: Record | None) -> bool:
-    return outcome is not None and outcome["status"] != "unsent"
-
-
-def _missing(was_sent: bool) -> Record:
-    if was_sent:
-        return {"status": "lost", "error": "the client ended before it wrote an outcome"}
-    return {"status": "unsent", "error": "the client ended before it came to this invocation"}
+def _schedule(path: Path, frame: Frame) -> Planned:
+    """The columns of one schedule, all but ``payload`` added to ``frame``."""
+    nobody = frame.columns["user"].parsed([""])[0]
+    parts: list[tuple[Array, Array, Array, Array]] = []
+    for _, part in frame.pieces(path):
+        if isinstance(part, str):
+            raise TestbedError(f"The schedule of a client is not readable: {path}: {part}.")
+        frame.add(part)
+        at_sending = numpy.isnan(part["payload"])
+        parts.append((part["invocation_id"], part["t_scheduled"], part["user"], at_sending))
+    kinds = (numpy.int64, numpy.float64, numpy.int32, bool)
+    ids, t, users, at_sending = (joined((part[which] for part in parts), kind) for which, kind in enumerate(kinds))
+    ordered = numpy.sort(ids)
+    for number in ordered[1:][ordered[1:] == ordered[:-1]][:1]:
+        raise TestbedError(f"{path} schedules invocation {number} twice.")
+    return Planned(ids, t, numpy.where(users == nobody, OPEN, users), at_sending)
 
 
 def _sent_at_least(path: Path) -> int:
@@ -144,78 +199,3 @@ def _sent_at_least(path: Path) -> int:
         progress = json.loads(path.read_text(encoding="utf-8"))
         return int(progress["sent"]) + int(progress["dropped"])
     return 0
-
-
-def _schedule(path: Path) -> dict[int, Planned]:
-    found: dict[int, Planned] = {}
-    for line in whole_rows(path):
-        try:
-            planned = _planned(line)
-        except ValueError as error:
-            raise TestbedError(f"The schedule of a client is not readable: {path}: {error}.") from error
-        if planned.number in found:
-            raise TestbedError(f"{path} schedules invocation {planned.number} twice.")
-        found[planned.number] = planned
-    return found
-
-
-def _planned(line: Mapping[str, str] | str) -> Planned:
-    row = _typed(line, SCHEDULE_COLUMNS)
-    assert not isinstance(line, str)  # _typed has refused it
-    return Planned(row, line.get("user", ""), line.get("payload") == "")
-
-
-def _outcomes(path: Path, schedule: Mapping[int, Planned]) -> tuple[dict[int, Record], list[str]]:
-    """The readable outcomes by identifier, and why each other line was refused. The first of two outcomes counts."""
-    found: dict[int, Record] = {}
-    refused: list[str] = []
-    for line in whole_rows(path):
-        try:
-            row = _typed(line, OUTCOME_COLUMNS)
-            _check(row, found, schedule)
-        except ValueError as error:
-            refused.append(f"{path}: {error}")
-        else:
-            found[row["invocation_id"]] = row
-    return found, refused
-
-
-def _check(row: Record, found: Mapping[int, Record], schedule: Mapping[int, Planned]) -> None:
-    number = row["invocation_id"]
-    if number in found:
-        raise ValueError(f"a second outcome of invocation {number}")
-    if number not in schedule:
-        raise ValueError(f"an outcome of invocation {number}, which was not scheduled here")
-    if row.get("status") not in STATUSES:
-        raise ValueError(f"invocation {number} has the unknown status {row.get('status')!r}")
-    if row.get("t_sent") is None and row["status"] not in _NEVER_SENT:
-        raise ValueError(f"invocation {number} ended as {row['status']!r} without a time of sending")
-
-
-def _typed(line: Mapping[str, str] | str, wanted: Iterable[str]) -> Record:
-    """The wanted cells of a row in the types of the schema; raises ValueError."""
-    if isinstance(line, str):
-        raise ValueError(line)
-    row: Record = {name: _value(name, line[name]) for name in wanted if name in line}
-    if row.get("invocation_id") is None:
-        raise ValueError("a row without invocation_id")
-    return row
-
-
-def _value(name: str, text: str) -> Cell:
-    kind = _KINDS[name]
-    if kind == "text":
-        return text
-    if text == "":
-        return None
-    if kind == "truth":
-        return _truth(text)
-    return int(text) if kind == "integer" else float(text)
-
-
-def _truth(text: str) -> bool:
-    if text in ("1", "True", "true"):
-        return True
-    if text in ("0", "False", "false"):
-        return False
-    raise ValueError(f"{text!r} is neither true nor false")

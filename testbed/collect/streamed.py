@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from testbed.tables import Row, Table, cell
 
@@ -51,31 +52,53 @@ class StreamedTable:
 
 
 def whole_rows(path: Path) -> Iterator[dict[str, str] | str]:
-    """The rows of a CSV whose writer may have died at any byte: each a row, or a sentence on why a line is none.
+    """The rows of a CSV by column name; see :func:`whole_lines`."""
+    header: list[str] = []
+    for line in whole_lines(path):
+        if isinstance(line, str):
+            yield line
+        elif header:
+            yield dict(zip(header, line, strict=True))
+        else:
+            header = line
 
-    What stands behind the last line end is a half-written row and is left out without a word: a crash leaves that
-    behind. A missing file has no rows.
+
+def whole_lines(path: Path) -> Iterator[list[str] | str]:
+    """The lines of a CSV whose writer may have died at any byte: each its cells, or a sentence on why it has none.
+
+    The first that has cells is the header; all others have as many. What stands behind the last line
+    end is a half-written row and is left out without a word: a crash leaves that behind. A missing file has no lines.
     """
     if not path.exists():
         return
-    data = path.read_bytes()
-    text = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
+    with path.open("rb") as file:
+        reader = csv.reader(_ended(file), strict=True)
+        header: list[str] = []
+        while True:
+            number = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if str(error) != _CUT_OFF:
+                    yield f"{path}:{number}: not readable as CSV ({error})"
+                continue
+            if not header:
+                header = cells
+            if cells and len(cells) == len(header):
+                yield cells
+            elif cells:
+                yield f"{path}:{number}: {len(cells)} cells under a header of {len(header)}"
+
+
+def _ended(file: IO[bytes]) -> Iterator[str]:
+    """The lines of ``file`` that have an end."""
+    for line in file:
+        if not line.endswith(b"\n"):
             return
-        except csv.Error as error:
-            if str(error) != _CUT_OFF:
-                yield f"{path}:{number}: not readable as CSV ({error})"
-            continue
-        if not header:
-            header = cells
-            continue
-        if len(cells) == len(header):
-            yield dict(zip(header, cells, strict=True))
-        elif cells:
-            yield f"{path}:{number}: {len(cells)} cells under a header of {len(header)}"
+        text = line.decode("utf-8", errors="replace")
+        if "\r" in text:
+            yield from io.StringIO(text, newline="")  # which ends lines at carriage returns, too
+        else:
+            yield text

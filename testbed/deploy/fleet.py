@@ -232,14 +232,15 @@ class Deployer:
         return host.start(argv, folder, env={"PYTHONPATH": paths})
 
 
-def upload(connection: Any, folder: Path, texts: Mapping[str, str]) -> None:
-    """Put texts into files below ``folder`` through a Fabric connection, making the folders that they need."""
+def upload(connection: Any, folder: Path, texts: Mapping[str, str | Path]) -> None:
+    """Put texts and local files below ``folder`` through a Fabric connection, making the folders that they need."""
     sftp = connection.sftp()
     for parent in _folders(folder, texts):
         with suppress(OSError):  # it exists; if it could not be made, the next line says so
             sftp.mkdir(str(parent))
     for name, text in texts.items():
-        connection.put(io.BytesIO(text.encode()), remote=str(folder / name))
+        with text.open("rb") if isinstance(text, Path) else io.BytesIO(text.encode()) as file:
+            connection.put(file, remote=str(folder / name))
 
 
 def _folders(folder: Path, names: Iterable[str]) -> list[PurePosixPath]:

@@ -23,7 +23,8 @@ CODE = "functions"  # subfolder of the agent's folder with the source of real fu
 class AgentSpec:
     """One agent to be: ``role`` of ``system`` on ``node``.
 
-    ``files`` are further texts by their path below the agent's folder, a client's ``schedule.csv`` among them.
+    ``files`` are further texts, or local files, by their path below the agent's folder: a client's ``schedule.csv``
+    among them.
     ``clock_offset`` is what the node's monotonic clock lacks to the reference clock, in seconds: 0 on this machine.
     """
 
@@ -32,7 +33,7 @@ class AgentSpec:
     system: str
     site: Site
     parameters: Parameters | Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | Path] = field(default_factory=dict)
     clock_offset: float = 0.0
 
     @property
@@ -41,8 +42,8 @@ class AgentSpec:
         return self.node, self.role
 
 
-def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str]:
-    """The text of each file of the agent's folder ``folder`` (its path on the host), by its path below it.
+def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str | Path]:
+    """The text, or the local file, of each file of the agent's folder ``folder`` (on the host), by its path below it.
 
     ``home`` is the folder that holds ``roles/``, here and on the host. Raises OSError for the source of a function that
     cannot be read, and TestbedError for a template that asks for what there is not.

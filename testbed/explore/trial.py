@@ -107,7 +107,7 @@ class Trial:
 
     async def _whole(self) -> None:
         world = self._world
-        agents = [self._made(spec.site, spec.files) for spec in specs(self._experiment)]
+        agents = [self._made(spec.site, spec.files) for spec in specs(self._experiment, self._folder)]
         for agent, start in [(each, asyncio.ensure_future(world.start(each))) for each in agents]:
             await self._ready(agent, start)
         world.told.start = t0 = world.loop.now + LEAD_S
@@ -126,11 +126,9 @@ class Trial:
             await world.loop.sleep(left)
         self._check(final=True)
 
-    def _made(self, site: Site, files: Mapping[str, str]) -> Agent:
+    def _made(self, site: Site, files: Mapping[str, object]) -> Agent:
         folder = self._folder / site.node / site.role
-        folder.mkdir(parents=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)  # a client's schedule is in it
         parameters = self._experiment.parameters[site.node, site.role]
         return self._world.agent(site, parameters, folder if files else None)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.collect.columns import Array, Columns
 from testbed.collect.sampler import Cost
 from testbed.collect.streamed import whole_rows
-from testbed.collect.summary import percentile
+from testbed.collect.summary import ascending, percentile
 from testbed.fidelity.watch import MachineSample
 from testbed.shaping.base import Counters
 from testbed.topology.model import End, Topology
@@ -83,26 +84,29 @@ class Evidence:
     doubts: Sequence[str] = ()
 
 
-def firing(rows: Iterable[Mapping[str, Any]], excused: Collection[str] = (), waiting: Collection[int] = ()) -> Firing:
+def firing(invocations: Columns, waiting: Array, excused: Collection[str] = ()) -> Firing:
     """How well the rows of ``invocations.csv`` were sent.
 
-    Clients in ``excused`` were killed by the timeline; invocations in ``waiting`` were held back by earlier ones of
-    their user (see :class:`testbed.collect.invocations.Invocations`). Neither is the generator's fault.
+    ``waiting`` marks those that were held back by earlier ones of their user (see
+    :class:`testbed.collect.invocations.Invocations`); clients in ``excused`` were killed by the timeline. Neither is
+    the generator's fault.
     """
-    given = list(rows)
-    counted = [row for row in given if row["client"] not in excused and row["invocation_id"] not in waiting]
-    measured = [row for row in counted if row["phase"] == "measure"] or counted
-    delays = sorted(row["send_delay_s"] for row in measured if row.get("send_delay_s") is not None)
-    responses = sorted(row["response_time_s"] for row in measured
-                       if row["status"] == "ok" and row.get("response_time_s") is not None)
-    issued = sum(row["status"] not in ("unsent", "dropped") for row in counted)
-    return Firing(len(counted), issued, _at(delays, 0.5), _at(delays, 0.99), _at(delays, 1.0),
-                  percentile(responses, 0.5) or 0.0, len(given) - len(counted))
+    counted = ~waiting
+    for client in excused:
+        counted &= invocations.column("client") != client
+    status, measured = invocations.column("status"), counted & (invocations.column("phase") == "measure")
+    measured = measured if measured.any() else counted
+    delays = ascending(invocations.column("send_delay_s")[measured])
+    responses = ascending(invocations.column("response_time_s")[measured & (status == "ok")])
+    issued = int((counted & (status != "unsent") & (status != "dropped")).sum())
+    scheduled = int(counted.sum())
+    return Firing(scheduled, issued, _at(delays, 0.5), _at(delays, 0.99), _at(delays, 1.0),
+                  percentile(responses, 0.5) or 0.0, len(invocations) - scheduled)
 
 
-def _at(ordered: Sequence[float], share: float) -> float:
+def _at(ordered: Sequence[float] | Array, share: float) -> float:
     """The value at the rank below ``share``; 0 of no values."""
-    return ordered[math.floor(share * (len(ordered) - 1))] if ordered else 0.0
+    return float(ordered[math.floor(share * (len(ordered) - 1))]) if len(ordered) else 0.0
 
 
 def lags(folders: Iterable[Path], start: float, end: float) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -27,6 +26,7 @@ from testbed.twin import calibration
 from testbed.twin.agent import Agent
 from testbed.twin.world import World
 from testbed.workload.client import drive
+from testbed.workload.progress import Progress
 
 READY_S = 60.0
 LEAD_S = 0.5  # from the moment when all agents are ready to the start of the workload, as in emulation
@@ -43,7 +43,7 @@ class Virtual:
         self.traces: Traces | None = None
         self.world = world_of(experiment)
         self.world.failed = self._agent_failed
-        self._clients: list[tuple[Agent, asyncio.Task[None]]] = []
+        self._clients: list[tuple[Agent, asyncio.Task[None], Progress]] = []
 
     def go(self) -> None:
         """Tell the whole story."""
@@ -58,7 +58,7 @@ class Virtual:
 
     async def _tell(self) -> None:
         self._view.phase("starting the agents")
-        agents = [self._made(spec) for spec in specs(self._experiment)]
+        agents = [self._made(spec) for spec in specs(self._experiment, self._run.folder / "hosts")]
         await self._started(agents)
         self._run.record.state = "running"
         self._run.save()
@@ -68,9 +68,7 @@ class Virtual:
 
     def _made(self, spec: AgentSpec) -> Agent:
         folder = self._run.folder / "hosts" / spec.node / spec.role
-        folder.mkdir(parents=True)
-        for name, text in spec.files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)  # a client's schedule is in it
         return self.world.agent(spec.site, self._experiment.parameters[spec.node, spec.role], folder)
 
     async def _started(self, agents: Iterable[Agent]) -> None:
@@ -115,7 +113,9 @@ class Virtual:
         for agent in agents:
             if isinstance(agent.role, Client):
                 assert agent.folder is not None
-                self._clients.append((agent, agent.begin(drive(agent.role, agent.env, agent.folder, t0))))
+                progress = Progress()
+                work = drive(agent.role, agent.env, agent.folder, t0, progress)
+                self._clients.append((agent, agent.begin(work), progress))
         for event in script.pending:
             self.world.loop.at(t0 + event.at, script.fire, event)
 
@@ -124,20 +124,13 @@ class Virtual:
         workload = self._experiment.workload
         self._view.phase("workload")
         limit, step = workload.ends_s + workload.timeout + GRACE_S, max(0.05, workload.ends_s / SHOWN)
-        while waiting := [task for agent, task in self._clients if agent.alive and not task.done()]:
+        while waiting := [task for agent, task, _ in self._clients if agent.alive and not task.done()]:
             await asyncio.wait(waiting, timeout=step)
             self._raise_failures()
             if clock() > limit:
                 raise TestbedError(f"The clients had not finished {GRACE_S:g} s after the last invocation's time-out.")
-            self._view.progress(summed(self._counts(), clock(), workload.ends_s))
-
-    def _counts(self) -> list[Mapping[str, Any]]:
-        counts = []
-        for agent, _ in self._clients:
-            with suppress(OSError, ValueError):
-                assert agent.folder is not None
-                counts.append(json.loads((agent.folder / "progress.json").read_text(encoding="utf-8")))
-        return counts
+            counts = [progress.told(clock()) for _, _, progress in self._clients]
+            self._view.progress(summed(counts, clock(), workload.ends_s))
 
     def _agent_failed(self, agent: Agent, error: BaseException) -> None:
         failure = _failure(agent, error)

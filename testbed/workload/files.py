@@ -81,12 +81,11 @@ class _Writer:
 
     def __init__(self, folder: Path, held: int) -> None:
         self.count = 0
-        self._folder, self._held = folder, held
+        self._folder, self._held, self._part = folder, held, folder / "schedule.part"
         self._payloads: dict[str, tuple[int, int]] = {}  # number and size
         self._lines = _Lines()
         self._row = csv.writer(self._lines, lineterminator="\n").writerow
         self._row(SCHEDULE.header)
-        (folder / "schedule.csv").write_bytes(b"")
 
     def add(self, invocation: Invocation) -> None:
         """One more row."""
@@ -99,13 +98,14 @@ class _Writer:
             self._flush()
 
     def _flush(self) -> None:
-        with (self._folder / "schedule.csv").open("ab") as file:
+        with self._part.open("ab") as file:
             file.write("".join(self._lines).encode())
         self._lines.clear()
 
     def finish(self, client: str, thinking: Iterable[Thinking], workload: Workload) -> None:
         """Write what is left, and workload.json."""
         self._flush()
+        self._part.replace(self._folder / "schedule.csv")
         record = {
             "client": client, "count": self.count, "payloads": list(self._payloads),
             "workload": workload.model_dump(mode="json"),

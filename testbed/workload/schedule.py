@@ -1,6 +1,6 @@
 """From the workload and a seed to every invocation, before the start.
 
-Nothing here holds a whole schedule but :func:`schedule`: a :class:`Draft` is gone through from invocation to invocation.
+Nothing here holds a whole schedule but :func:`schedule`: a :class:`Draft` is gone through one by one.
 
 Each client draws from streams of its own, one a question (when, what, with what, in which session), so that neither
 another client nor another mix of functions changes its times.
@@ -124,8 +124,9 @@ class Draft:
         for number, each in enumerate(heapq.merge(*self._streams())):
             if number >= LIMIT:
                 raise UsageError(f"The workload schedules more than {LIMIT:,} invocations. Lower its rate or duration.")
+            client = clients[each.client]
             yield Invocation(
-                number, each.t, clients[each.client], each.function, each.payload, each.session, phase(each.t), each.user
+                number, each.t, client, each.function, each.payload, each.session, phase(each.t), each.user
             )
 
     def _streams(self) -> Iterator[Iterator[_Drawn]]:

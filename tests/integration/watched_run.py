@@ -100,7 +100,7 @@ def run(folder: Path, server: ForkServer, disturbed: Disturbance = calm, *, rate
     found["calibration"] = calibration
     done = found.pop("captures")
     merged = collect([hosts / "c1" / "caller"])
-    firing = evidence.firing(merged.rows, waiting=merged.waiting)
+    firing = evidence.firing(merged, merged.waiting)
     return Told(judge(Evidence(firing=firing, refused=merged.refused, **found)), merged, folder, done)
 
 

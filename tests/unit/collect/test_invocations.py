@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.collect.invocations import Planned, collect, merge
+from testbed.collect.invocations import OPEN, Planned, collect, reached_by
 from testbed.collect.schema import INVOCATIONS
 from testbed.errors import TestbedError
 from testbed.store import Run, RunRecord
@@ -86,7 +87,7 @@ def test_the_clients_own_count_of_what_it_fired_is_evidence_too(tmp_path: Path) 
 def test_a_users_later_invocations_wait_for_its_own_earlier_ones_only(tmp_path: Path) -> None:
     schedule = [planned(0) | {"user": "u1"}, planned(1) | {"user": "u2"}, planned(2) | {"user": "u1"}, planned(3)]
     assert statuses(client(tmp_path, schedule, [ended(2), ended(3)], sent=3)) == ["lost", "unsent", "ok", "ok"]
-    assert collect([tmp_path]).waiting == {0, 1, 2}
+    assert collect([tmp_path]).waiting.tolist() == [True, True, True, False]
 
 
 def test_what_a_thinking_user_added_to_the_schedule_was_being_sent(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_line_damaged_in_the_middle_is_refused_and_the_rest_is_kept(tmp_path: 
 def test_the_rows_fit_the_schema_and_carry_the_runs_columns(tmp_path: Path) -> None:
     run = Run.begin(tmp_path, RunRecord("r1", "e", "s", "netns", 7))
     found = collect([client(tmp_path / "c", [planned(0), planned(1)], [ended(0)])])
-    run.rows(INVOCATIONS, found.stamped({"run_id": "r1", "verdict": "valid", "seed": 7}))
+    run.cells(INVOCATIONS, found.stamped({"run_id": "r1", "verdict": "valid", "seed": 7}))
     with (run.folder / "invocations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["run_id"], row["seed"], row["status"]) for row in rows] == [("r1", "7", "ok"), ("r1", "7", "unsent")]
@@ -186,7 +187,8 @@ def _complete(outcomes: list[dict[str, Any]], cut: int) -> list[dict[str, Any]]:
 
 @given(st.sets(st.integers(0, 30)), st.integers(0, 40))
 def test_nothing_unsent_comes_before_anything_that_was_fired(done: set[int], sent: int) -> None:
-    rows = merge([Planned(planned(number)) for number in range(31)], {number: ended(number) for number in done}, sent)
-    fired = [row["status"] != "unsent" for row in rows]
+    ids = numpy.arange(31)
+    schedule = Planned(ids, ids / 10, numpy.full(31, OPEN), numpy.zeros(31, bool))
+    fired = reached_by(schedule, numpy.isin(ids, list(done)), sent).tolist()
     assert fired == sorted(fired, reverse=True)
     assert sum(fired) == max([min(sent, 31), *(number + 1 for number in done)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import pytest
+from rows_as_columns import Rows
 
 from testbed.collect.sampler import Cost
 from testbed.fidelity.evidence import Evidence, Firing, LinkUse, firing, link_uses
@@ -155,19 +158,24 @@ def row(number: int, **more: Any) -> dict[str, Any]:
             "response_time_s": 0.1} | more
 
 
+def judged_firing(rows: list[dict[str, Any]], excused: Collection[str] = (), waiting: Collection[int] = ()) -> Firing:
+    return firing(Rows(rows), numpy.array([each["invocation_id"] in waiting for each in rows]), excused)
+
+
 def test_one_late_invocation_among_a_few_dozen_does_not_make_the_99th_percentile() -> None:
-    found = firing([row(number) for number in range(59)] + [row(59, send_delay_s=0.5)])
+    found = judged_firing([row(number) for number in range(59)] + [row(59, send_delay_s=0.5)])
     assert (found.delay_p99_s, found.delay_max_s) == (0.001, 0.5)
 
 
 def test_invocations_of_a_client_that_the_timeline_killed_are_excused() -> None:
     rows = [row(0), row(1, client="c2", status="unsent", send_delay_s=None), row(2, status="dropped")]
-    found = firing(rows, excused={"c2"})
+    found = judged_firing(rows, excused={"c2"})
     assert (found.scheduled, found.issued) == (2, 1)
 
 
 def test_invocations_that_waited_for_their_users_earlier_answer_do_not_count_as_late() -> None:
-    found = firing([row(0), row(1, send_delay_s=3.0), row(2, status="unsent", send_delay_s=None)], waiting={1, 2})
+    rows = [row(0), row(1, send_delay_s=3.0), row(2, status="unsent", send_delay_s=None)]
+    found = judged_firing(rows, waiting={1, 2})
     assert (found.scheduled, found.issued, found.delay_max_s) == (1, 1, 0.001)
 
 
@@ -180,6 +188,6 @@ def test_link_use_is_what_happened_between_two_readings_under_all_shapes_in_forc
 
 
 def test_a_closed_loop_is_no_lack_of_evidence() -> None:
-    found = firing([row(0), row(1, status="unsent", send_delay_s=None)], waiting={0, 1})
+    found = judged_firing([row(0), row(1, status="unsent", send_delay_s=None)], waiting={0, 1})
     assert (found.scheduled, found.set_aside) == (0, 2)
     assert judge(replace(CALM, firing=found)).level == "valid"

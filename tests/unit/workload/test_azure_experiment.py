@@ -100,9 +100,9 @@ def test_a_replay_of_2021_has_the_arrivals_and_durations_of_the_file() -> None:
     assert sorted(found) == [(pytest.approx(t, abs=1e-8), name, s) for t, name, s in expected if 0 <= t < 300]
 
 
-def test_agents_know_all_functions_and_other_traffic_invokes_those_of_the_file() -> None:
+def test_agents_know_all_functions_and_other_traffic_invokes_those_of_the_file(tmp_path: Path) -> None:
     made = experiment(OF_2019 | {"functions": 4}, OF_2021 | {"keep": "50%"}, {"model": "poisson", "rate": "5/s"})
-    assert {tuple(agent.site.functions) for agent in specs(made)} == {tuple(made.functions)}
+    assert {tuple(agent.site.functions) for agent in specs(made, tmp_path)} == {tuple(made.functions)}
     names = Counter(each.function for each in scheduled(made) if stated_service_s(each.payload) is None)
     assert {"azure", "late"} <= set(names)
     assert {each.function for each in scheduled(made)} <= made.functions.keys()
