@@ -219,18 +219,22 @@ class Template:
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
 
     def live(self) -> None:
-        """Obey until the agent closes its end; then nothing of it is left."""
-        while True:
-            ready, _, _ = select.select([self._control, self._wake], [], [])
-            if self._wake in ready:
-                self._wake.recv(4096)
-                self._reap()
-            if self._control in ready and not self._obey():
-                self._end()
-                return
+        """Obey until the agent closes its end or is killed; then nothing of it is left."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # closed with our news unread
+            while self._turn():
+                pass
+        self._end()
+
+    def _turn(self) -> bool:
+        ready, _, _ = select.select([self._control, self._wake], [], [])
+        if self._wake in ready:
+            self._wake.recv(4096)
+            self._reap()
+        return self._control not in ready or self._obey()
 
     def _end(self) -> None:
         """Leave neither processes nor folders, also where the agent was killed and could not see to it."""
+        signal.set_wakeup_fd(-1)
         for process in self._workers:
             os.killpg(process, signal.SIGKILL)
         for process in self._workers:
