@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from testbed.collect.invocations import OPEN, Planned, collect, reached_by
 from testbed.collect.schema import INVOCATIONS
+from testbed.collect.summary import summarise
 from testbed.errors import TestbedError
 from testbed.store import Run, RunRecord
 from testbed.tables import cell
@@ -192,3 +194,24 @@ def test_nothing_unsent_comes_before_anything_that_was_fired(done: set[int], sen
     fired = reached_by(schedule, numpy.isin(ids, list(done)), sent).tolist()
     assert fired == sorted(fired, reverse=True)
     assert sum(fired) == max([min(sent, 31), *(number + 1 for number in done)])
+
+
+def test_many_invocations_need_little_memory_each(tmp_path: Path) -> None:
+    def traced(count: int) -> int:
+        """The peak of memory, beyond what was taken before, while so many invocations are merged and written."""
+        folder = tmp_path / str(count)
+        made = client(folder, [planned(number) for number in range(count)],
+                      [ended(number, t_sent=number / 10 + 0.0001, node=f"w{number % 9}") for number in range(count)])
+        run = Run.begin(folder, RunRecord("r1", "e", "s", "netns", 7))
+        tracemalloc.start()
+        try:
+            found = collect([made])
+            run.cells(INVOCATIONS, found.stamped({"run_id": "r1"}))
+            assert len(list(summarise(found))) == 2
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    traced(10)
+    few, many = traced(5_000), traced(50_000)
+    assert (many - few) / 45_000 < 300  # bytes; a dictionary for each row needs more than 1,000

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from plans import CLIENTS, FUNCTIONS, plan, workload
 
 from testbed.errors import UsageError
 from testbed.workload import files
-from testbed.workload.schedule import Plan, schedule
+from testbed.workload.schedule import Draft, Plan, schedule
 
 
 def times(arrivals: dict[str, Any], seed: int = 1, **keys: Any) -> list[float]:
@@ -251,3 +252,35 @@ def test_refuses_a_client_that_is_none_and_a_schedule_without_measure() -> None:
     with pytest.raises(UsageError, match="more than 1,000 invocations"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("testbed.workload.schedule.LIMIT", 1000)
         schedule(workload({"arrivals": {"model": "deterministic", "rate": "100/s"}}), CLIENTS, FUNCTIONS, 1)
+
+
+def test_a_long_schedule_is_laid_out_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "HELD", 1000)
+    folders = {client: tmp_path / client for client in CLIENTS}
+    for folder in folders.values():
+        folder.mkdir()
+
+    def traced(rate: str) -> int:
+        draft = Draft(workload({"arrivals": {"model": "poisson", "rate": rate}}), CLIENTS, FUNCTIONS, 1)
+        tracemalloc.start()
+        try:
+            files.lay_out(draft, folders)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = traced("20/s"), traced("200/s")
+    assert many < 2 * few
+    assert sum(files.read(folder).count for folder in folders.values()) > 35_000
+
+
+def test_laid_out_files_are_those_of_the_plans_in_memory(tmp_path: Path) -> None:
+    plans = schedule(MIXED, CLIENTS, FUNCTIONS, 5)
+    folders = {(way, client): tmp_path / way / client for way in ("laid", "written") for client in CLIENTS}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    files.lay_out(Draft(MIXED, CLIENTS, FUNCTIONS, 5), {client: folders["laid", client] for client in CLIENTS})
+    for client in CLIENTS:
+        files.write(plans[client], folders["written", client])
+        for name in ("schedule.csv", "workload.json"):
+            assert (folders["laid", client] / name).read_bytes() == (folders["written", client] / name).read_bytes()
