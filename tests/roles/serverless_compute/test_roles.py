@@ -28,7 +28,8 @@ SITE = Site("c", "client", 1, {"c": "10.0.0.1", "h": "10.0.0.2", "v6": "fd00::1"
 POLICY = "def schedule(pending, view):\n    return []\n\nother = 5\n"
 EXPERIMENT = """
 name: small
-topology: {name: net, nodes: {r: {}, h: {kind: router}, n: {}, c: {}}, links: [{ends: [r, h], rate: 1Gbit}, [h, n], [h, c]]}
+topology: {name: net, nodes: {r: {}, h: {kind: router}, n: {}, c: {}},
+           links: [{ends: [r, h], rate: 1Gbit}, [h, n], [h, c]]}
 system: serverless_compute
 place: {control: r, gateway: h, worker: n, client: c}
 functions: {f: {service: 10ms, image: one}, g: {code: words.py, image: one}}
@@ -95,7 +96,7 @@ def test_what_is_wrong_with_a_policy_is_told_with_its_line(small: Path, schedule
         load(small)
     (problem,) = caught.value.problems
     assert expected in str(problem) and "settings.serverless_compute.head.scheduler" in str(problem)
-    assert f"{small}:7" in str(problem)
+    assert f"{small}:8" in str(problem)
 
 
 @pytest.mark.parametrize(
