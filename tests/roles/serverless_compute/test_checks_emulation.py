@@ -157,9 +157,18 @@ def moves(folder: Path) -> Counter[tuple[str, str, str]]:
     return Counter((row["stage"], row["image"], row["node"]) for row in rows(folder, "sc_transfers"))
 
 
+def carried(folder: Path, link: str, node: str) -> int:
+    """Bytes that left one end of a link during the workload."""
+    sizes = [int(row["size_bytes"]) for row in rows(folder, "links") if (row["link"], row["node"]) == (link, node)]
+    return max(sizes) - min(sizes)
+
+
 def test_cold_hot_shared_limited_and_failing_calls_are_as_in_the_twin(tmp_path: Path) -> None:
     model, real = agree(written(tmp_path, STAGES, STAGES_CALLS))
     assert moves(real) == moves(model)
+    for link, node, images in (("r-h", "r", 3), ("h-n1", "h", 3), ("h-n2", "h", 0)):
+        assert images * 10_000_000 < carried(real, link, node) < images * 10_600_000 + 100_000
+        assert carried(real, link, node) == pytest.approx(carried(model, link, node), rel=0.06, abs=50_000)
     assert {key: count for key, count in moves(real).items() if key[0] == "fetch"} == {
         ("fetch", "one", "h"): 1, ("fetch", "a", "h"): 1, ("fetch", "b", "h"): 1,
     }  # fmt: skip
