@@ -63,6 +63,11 @@ def cell(value: object) -> object:
     return cell(float(value)) if isinstance(value, float) else value
 
 
+def decimals(numbers: Iterable[float]) -> list[str]:
+    """:func:`cell` of each number, without a call for it."""
+    return [f"{number:.9f}".rstrip("0").rstrip(".") for number in numbers]
+
+
 def cells(values: Iterable[object]) -> list[object]:
     """:func:`cell` of each value, without asking it about those that stand as they are."""
     return [value if type(value) in _AS_IT_IS else cell(value) for value in values]

@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from testbed.collect.streamed import whole_lines
-from testbed.tables import Cell, Column, cell
+from testbed.tables import Cell, Column, cell, decimals
 
 Array = NDArray[Any]
 Picked = Array | slice
@@ -213,11 +213,15 @@ def _objects(values: Sequence[object]) -> Array:
     return numpy.fromiter(values, object, len(values))
 
 
-def in_csv(numbers: Array) -> list[Any]:
-    """Each of ``numbers`` as it stands in a CSV: like :func:`testbed.tables.cell`, with nothing for NaN."""
-    if numpy.isnan(numbers).all():
+def in_csv(numbers: Array) -> list[str]:
+    """Each of ``numbers`` as it stands in a CSV: nothing for NaN."""
+    unknown = numpy.isnan(numbers)
+    if unknown.all():
         return [""] * len(numbers)
-    return ["" if number != number else cell(number) for number in numbers.tolist()]
+    texts = decimals(numbers.tolist())
+    for place in numpy.flatnonzero(unknown).tolist():
+        texts[place] = ""
+    return texts
 
 
 def _integer(text: str) -> int | None:

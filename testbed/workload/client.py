@@ -122,7 +122,12 @@ class _Driver:
             elif self._records.in_flight >= self._cap:
                 self._records.dropped(invocation, f"{self._cap} invocations of this client were under way")
             else:
-                self._begin(self._carry, invocation)
+                self._busy += 1
+                self._env.spawn(self._open(invocation))
+
+    async def _open(self, invocation: Invocation) -> None:
+        await self._carry(invocation)
+        self._ended_one()
 
     async def _carry(self, invocation: Invocation) -> None:
         self._records.sent(invocation, self._now())
