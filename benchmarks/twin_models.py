@@ -28,6 +28,7 @@ from testbed.roles.api import (
     Parameters,
     Role,
     Service,
+    Site,
     System,
 )
 from testbed.seeds import stream
@@ -37,6 +38,7 @@ from testbed.twin.slots import Slots
 from testbed.twin.world import World
 from testbed.workload import files
 from testbed.workload.client import drive
+from testbed.workload.progress import Progress
 from testbed.workload.schedule import Plan
 from testbed.workload.spec import Workload
 
@@ -158,36 +160,51 @@ class Node(Role):
         return sum(map(len, self._idle.values()))
 
 
-class Gateway(Role):
-    """Sends to the node whose container of the function has been idle longest, or else to the least loaded one."""
+class Balancer:
+    """Chooses the node whose container of the function has been idle longest, or else the least loaded one."""
 
-    async def start(self, env: Environment) -> None:
-        self._env = env
-        self._load = dict.fromkeys(self.site.places["node"], 0)
-        self._at = {node: self.site.endpoint(node, PORT) for node in self._load}
+    def __init__(self, site: Site) -> None:
+        self._load = dict.fromkeys(site.places["node"], 0)
+        self._at = {node: site.endpoint(node, PORT) for node in self._load}
         self._warm: dict[str, deque[str]] = {}
-        await env.serve(PORT, {INVOKE: self._invoke})
 
-    async def _invoke(self, request: Invoke) -> Done:
+    async def send(self, env: Environment, request: Invoke, timeout: float) -> Done:
+        """Call the chosen node."""
         load, warm = self._load, self._warm.setdefault(request.function, deque())
         node = warm.popleft() if warm else min(load, key=load.__getitem__)
         load[node] += 1
         try:
-            done = await self._env.call(self._at[node], INVOKE, request, 60.0)
+            done = await env.call(self._at[node], INVOKE, request, timeout)
         finally:
             load[node] -= 1
         warm.append(node)
         return done
 
 
-class Caller(Client):
-    """Asks the gateway."""
+class Gateway(Role):
+    """A node of its own between client and nodes."""
 
     async def start(self, env: Environment) -> None:
-        self._gateway = self.site.endpoint("gateway", PORT)
+        self._env, self._balancer = env, Balancer(self.site)
+        await env.serve(PORT, {INVOKE: self._invoke})
+
+    async def _invoke(self, request: Invoke) -> Done:
+        return await self._balancer.send(self._env, request, 60.0)
+
+
+class Caller(Client):
+    """Asks the gateway if there is one, else the node that it chooses itself."""
+
+    async def start(self, env: Environment) -> None:
+        self._balancer = Balancer(self.site)
+        self._gateway = self.site.endpoint("gateway", PORT) if self.site.places["gateway"] else ""
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
-        done = await env.call(self._gateway, INVOKE, Invoke(invocation.function, invocation.payload), timeout)
+        request = Invoke(invocation.function, invocation.payload)
+        if self._gateway:
+            done = await env.call(self._gateway, INVOKE, request, timeout)
+        else:
+            done = await self._balancer.send(env, request, timeout)
         return Outcome("ok", node=done.node, cold=done.cold)
 
 
@@ -214,19 +231,25 @@ def zipf(count: int, functions: int) -> Iterator[Invocation]:
         yield Invocation(number, round(now, 9), "client", name, "x" * 100)
 
 
-def world_of(nodes: int) -> World:
-    """A client, 10 ms away from it a gateway, and 1 ms away from that the nodes."""
-    lines = ["name: path", "nodes:", "  client: {}", "  gateway: {kind: router}"]
+def world_of(nodes: int, *, gateway: bool) -> World:
+    """A client, 10 ms away from it a gateway if there is one, and 1 ms away from that the nodes; 1 Gbit/s each."""
+    lines = ["name: path", "nodes:", "  client: {}", "  gateway: {kind: router}" if gateway else ""]
     lines += [f"  n{number}: {{}}" for number in range(nodes)]
-    lines += ["links:", "  - {ends: [client, gateway], delay: 10ms, rate: 1Gbit}"]
-    lines += [f"  - {{ends: [gateway, n{number}], delay: 1ms, rate: 1Gbit}}" for number in range(nodes)]
+    lines += ["links:"]
+    hub = "gateway" if gateway else "client"
+    if gateway:
+        lines += ["  - {ends: [client, gateway], delay: 10ms, rate: 1Gbit}"]
+    lines += [f"  - {{ends: [{hub}, n{number}], delay: 1ms, rate: 1Gbit}}" for number in range(nodes)]
     return World(parse("\n".join(lines), "path.yaml"), Platform())
 
 
-def path(count: int, nodes: int = 20, functions: int = 50, **known: float) -> dict[str, float]:
+def path(
+    count: int, nodes: int = 20, functions: int = 50, gateway: bool = False, **known: float
+) -> dict[str, float]:
     """Run the platform as a run does, with the client's own recording; counted from first start to last row."""
-    world = world_of(nodes)
-    places = {"node": tuple(f"n{number}" for number in range(nodes)), "gateway": ("gateway",), "client": ("client",)}
+    world = world_of(nodes, gateway=gateway)
+    places = {"node": tuple(f"n{number}" for number in range(nodes)), "gateway": ("gateway",) if gateway else (),
+              "client": ("client",)}  # fmt: skip
     workload = Workload.model_validate({"duration": f"{count / RATE:.0f}s", "in_flight": 100_000, "timeout": "60s",
                                         "traffic": [{"arrivals": {"model": "poisson", "rate": f"{RATE:.0f}/s"}}]})
     with tempfile.TemporaryDirectory() as name:
@@ -240,7 +263,7 @@ def path(count: int, nodes: int = 20, functions: int = 50, **known: float) -> di
         async def story() -> None:
             for agent in agents:
                 await world.start(agent)
-            await client.begin(drive(client.role, client.env, folder, world.loop.now))  # type: ignore[arg-type]
+            await client.begin(drive(client.role, client.env, folder, world.loop.now, Progress()))  # type: ignore[arg-type]
 
         begun = time.process_time()
         world.run(story())

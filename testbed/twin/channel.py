@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from testbed.roles.api import CallFailed, Method
@@ -11,6 +12,8 @@ from testbed.twin.transport import Connection
 
 if TYPE_CHECKING:
     from testbed.twin.agent import Agent
+    from testbed.twin.loop import VirtualLoop
+    from testbed.twin.tcp_sender import Sender
     from testbed.twin.world import World
 
 Kind = Literal["unreachable", "timeout", "protocol"]
@@ -42,7 +45,9 @@ class Exchange(ABC):
 class Call(Exchange):
     """A request that wants one answer, into ``future``, within ``timeout`` seconds."""
 
-    __slots__ = ("address", "future", "timeout")
+    __slots__ = ("address", "due", "future", "number", "timeout")
+
+    due: tuple[float, int]  # when it expires, and the place of that among the loop's timers
 
     def __init__(
         self, method: Method[Any, Any], data: bytes, future: asyncio.Future[bytes], address: str, timeout: float
@@ -63,6 +68,43 @@ class Call(Exchange):
     def expire(self) -> None:
         """Its time is over."""
         self.failed("timeout", f"{self.address} did not answer within {self.timeout:g} s")
+
+
+class Patience:
+    """Ends calls that all wait for ``seconds``: one timer, that of the first, does for all of them.
+
+    Each call has its place in the order of the loop's timers as if it had a timer of its own.
+    """
+
+    def __init__(self, loop: VirtualLoop, seconds: float) -> None:
+        self._loop, self._seconds = loop, seconds
+        self._calls: deque[Call] = deque()  # the first to expire first
+        self._is_set = False
+
+    def begin(self, call: Call) -> None:
+        """From now on ``call`` has so many seconds."""
+        calls, loop = self._calls, self._loop
+        call.due = loop.now + self._seconds, loop.number()
+        while calls and calls[0].future.done():
+            calls.popleft()
+        calls.append(call)
+        if not self._is_set:
+            self._set()
+
+    def _set(self) -> None:
+        calls = self._calls
+        while calls and calls[0].future.done():
+            calls.popleft()
+        self._is_set = bool(calls)
+        if calls:
+            when, number = calls[0].due
+            self._loop.at_place(when, number, self._strike, when, number)
+
+    def _strike(self, when: float, number: int) -> None:
+        calls = self._calls
+        if calls and calls[0].due == (when, number):
+            calls.popleft().expire()
+        self._set()
 
 
 class Subscription(Exchange):
@@ -89,7 +131,8 @@ class Channel:
     def __init__(self, world: World, agent: Agent, address: str, server: str) -> None:
         self._world, self._agent, self._address, self._server = world, agent, address, server
         self._connection: Connection | None = None
-        self._open = False
+        self._out: Sender | None = None  # what sends to the server, while the connection is open
+        self._home: Sender | None = None  # what sends to the caller
         self._life = 0  # of the connection: what an earlier one brings late counts no more
         self._peer: Agent | None = None
         self._waiting: list[Exchange] = []
@@ -99,8 +142,8 @@ class Channel:
     def submit(self, exchange: Exchange) -> None:
         """Send a request, as soon as there is a connection."""
         self._under_way[exchange] = None
-        if self._open:
-            self._send(exchange)
+        if self._out is not None:
+            self._send(exchange, self._out)
             return
         self._waiting.append(exchange)
         if self._connection is None:
@@ -113,15 +156,15 @@ class Channel:
     def cancel(self, exchange: Exchange) -> None:
         """As :meth:`forget`, and the server is told to end its work, too: the end of a stream."""
         self.forget(exchange)
-        if self._open and self._connection is not None:
-            self._connection.send(self._agent.node, 0, exchange.end)
+        if self._out is not None:
+            self._out.send(0, exchange.end, ())
 
     def broken(self, why: str) -> None:
         """The connection is gone: all that is under way fails."""
         self._life += 1
         if self._connection is not None:
             self._connection.close()
-        self._connection, self._open, self._peer = None, False, None
+        self._connection = self._out = self._home = self._peer = None
         lost, self._under_way = self._under_way, {}
         self._waiting.clear()
         for exchange in lost:
@@ -144,12 +187,13 @@ class Channel:
         if not accepted or listener is None:
             self.broken(f"nobody listens at {self._address}")
             return
-        self._open, self._peer = True, listener.agent
+        self._out, self._peer = connection.sender(self._agent.node), listener.agent
+        self._home = connection.sender(self._server)
         listener.agent.accepted[self] = None
         waiting, self._waiting = self._waiting, []
         for exchange in waiting:
             if exchange in self._under_way:
-                self._send(exchange)
+                self._send(exchange, self._out)
 
     def _size(self, exchange: Exchange, data: bytes, reply: bool) -> int:
         name, known = exchange.method.name, self._framing[reply]
@@ -157,21 +201,22 @@ class Channel:
             known[name] = self._agent.wire.framing(exchange.method, reply=reply)
         return known[name] + len(data)
 
-    def _send(self, exchange: Exchange) -> None:
-        assert self._connection is not None
-        size = self._size(exchange, exchange.data, reply=False)
-        self._connection.send(self._agent.node, size, self._arrived, exchange, self._life)
+    def _send(self, exchange: Exchange, sender: Sender) -> None:
+        sender.send(self._size(exchange, exchange.data, False), self._arrived, (exchange, self._life))
 
     # At the server.
 
     def _arrived(self, exchange: Exchange, life: int) -> None:
-        if life != self._life or self._connection is None:
+        if life != self._life or self._home is None:
             return
         listener = self._world.listeners.get(self._address)
         if listener is None or listener.agent is not self._peer:  # the machine is up, its agent is another or none
-            self._connection.send(self._server, 0, self._reset, life)
+            self._home.send(0, self._reset, (life,))
             return
-        for extra in self._world.meddled(exchange.method, self._agent.node, self._server):
+        if self._world.meddler is None:
+            listener.agent.take_in(listener.agent.lag(), listener.handle, exchange, self, life)
+            return
+        for extra in self._world.meddler(exchange.method, self._agent.node, self._server):
             listener.agent.take_in(extra + listener.agent.lag(), listener.handle, exchange, self, life)
 
     def _reset(self, life: int) -> None:
@@ -180,19 +225,18 @@ class Channel:
 
     def reset_soon(self) -> None:
         """The serving agent died and its machine says so: the calling one hears it a one-way delay later."""
-        if self._connection is not None:
-            self._connection.send(self._server, 0, self._reset, self._life)
+        if self._home is not None:
+            self._home.send(0, self._reset, (self._life,))
 
     def answer(self, exchange: Exchange, data: bytes, life: int) -> None:
         """Send an answer back, or one message of a stream."""
-        if life == self._life and self._connection is not None:
-            self._connection.send(self._server, self._size(exchange, data, reply=True), self._back, exchange, data)
+        if life == self._life and self._home is not None:
+            self._home.send(self._size(exchange, data, True), self._back, (exchange, data))
 
     def refuse(self, exchange: Exchange, kind: Kind, why: str, life: int) -> None:
         """Tell the caller that there will be no (further) answer."""
-        if life == self._life and self._connection is not None:
-            size = self._size(exchange, why.encode(), reply=True)
-            self._connection.send(self._server, size, self._failed, exchange, kind, why)
+        if life == self._life and self._home is not None:
+            self._home.send(self._size(exchange, why.encode(), True), self._failed, (exchange, kind, why))
 
     # Back at the caller.
 

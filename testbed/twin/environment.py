@@ -18,7 +18,7 @@ from testbed.roles.api import (
     Service,
 )
 from testbed.tables import Row
-from testbed.twin.channel import Call, Channel, Subscription
+from testbed.twin.channel import Call, Channel, Patience, Subscription
 
 if TYPE_CHECKING:
     from testbed.twin.agent import Agent
@@ -36,6 +36,7 @@ class TwinEnvironment:
         self._world, self._agent, self._loop, self._wire = world, agent, world.loop, agent.wire
         self._streams: dict[str, random.Random] = {}
         self._channels: dict[str, Channel] = {}
+        self._patience: dict[float, Patience] = {}
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -62,14 +63,16 @@ class TwinEnvironment:
         if not self._agent.alive:
             await self._world.grave()
         channel = self._channels.get(address) or self._channel(address)
-        future: asyncio.Future[bytes] = self._loop.create_future()
+        future: asyncio.Future[bytes] = asyncio.Future(loop=self._loop)
         exchange = Call(method, self._wire.encode(message), future, address, timeout)
-        timer = self._loop.call_at(self._loop.now + timeout, exchange.expire)
+        patience = self._patience.get(timeout)
+        if patience is None:
+            patience = self._patience[timeout] = Patience(self._loop, timeout)
+        patience.begin(exchange)
         channel.submit(exchange)
         try:
             data = await future
         finally:
-            timer.cancel()
             channel.forget(exchange)
         reply: Reply = self._wire.decode(method.reply, data)
         return reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import heappush
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -94,9 +95,13 @@ class Lane:
         self._set_pace()
         self._spoils = bool(shape.loss or shape.duplicate or shape.corrupt or shape.reorder)
         self._loses_only = bool(shape.loss) and not (shape.duplicate or shape.corrupt or shape.reorder)
-        self._careful = self._spoils or not self.up
+        self._set_care()
         if (self._spoils or shape.jitter) and self._rng is None:
             self._rng = self._make_rng()
+
+    def _set_care(self) -> None:
+        self._careful = self._spoils or not self.up
+        self._delay, self._is_plain = self.shape.delay, not (self._careful or self.shape.jitter)
 
     def _set_pace(self) -> None:
         rate = self.shape.rate
@@ -118,11 +123,19 @@ class Lane:
 
     def take(self, train: Train) -> None:
         """The first packet of ``train`` is at the link."""
-        if not self._careful:
-            if train.count == 1 and self._free_at - self._credit <= train.first:
-                self._schedule(train)  # nobody is before it
-            else:
-                self._admit(train)
+        now, free, credit = train.first, self._free_at, self._credit
+        if self._is_plain and train.count == 1 and free - credit <= now:
+            # Nobody is before this packet and chance has no part: what _admit and _schedule do comes down to this.
+            self._free_at = ends = (free if free > now else now) + train.wire * self._per_byte
+            due = (ends - credit if ends - credit > now else now) + self._delay
+            if due < self._last_due:
+                due = self._last_due
+            train.starts, train.first, train.last, self._last_due = now, due, due, due
+            self._held.append(train)
+            loop = self._loop
+            heappush(loop.timers, (due, loop.number(), self._deliver, (due,)))
+        elif not self._careful:
+            self._admit(train)
         elif not self.up:
             self.dropped_down += train.count
         elif train.count == 1 and self._loses_only:
@@ -152,7 +165,8 @@ class Lane:
         """Cut the direction, which loses what is under way, or mend it."""
         if up == self.up:
             return
-        self.up, self._careful = up, self._spoils or not up
+        self.up = up
+        self._set_care()
         if up:
             self.cuts[-1] = (self.cuts[-1][0], now)
             return
@@ -256,14 +270,14 @@ class Lane:
             self._held.insert(place, train)
         else:
             gap = (last - leaves) / (train.count - 1) if train.count > 1 else 0.0
-            due = max(leaves + self._delay(rng), self._last_due)
+            due = max(leaves + self._drawn(rng), self._last_due)
             self._last_due = train.first = train.last = due
             for number in range(1, train.count):
-                train.last = max(train.last, leaves + gap * number + self._delay(rng))
+                train.last = max(train.last, leaves + gap * number + self._drawn(rng))
             self._held.append(train)
         self._loop.at(train.first, self._deliver, train.first)
 
-    def _delay(self, rng: Random) -> float:
+    def _drawn(self, rng: Random) -> float:
         shape = self.shape
         return max(0.0, shape.delay + shape.jitter * JITTERS[shape.distribution](rng)) if shape.jitter else shape.delay
 

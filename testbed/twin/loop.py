@@ -59,9 +59,9 @@ class VirtualLoop(_Loop):
         self.errors: list[BaseException] = []
         self.task_made: Callable[[asyncio.Task[Any], Context | None], None] | None = None
         self._ready: deque[Handle] = deque()
-        self._timers: list[Entry] = []
+        self.timers: list[Entry] = []
         self._sweep_at = FEW_TIMERS
-        self._number = count().__next__  # of timers and tasks: one sequence
+        self.number = count().__next__  # of timers and tasks: one sequence
         self._generators: WeakValueDictionary[int, AsyncGenerator[Any, Any]] = WeakValueDictionary()
         self._running = self._closed = self._done = False
 
@@ -86,7 +86,7 @@ class VirtualLoop(_Loop):
     ) -> Handle:
         """Run ``callback`` at the virtual time ``when``, or at this instant if that has passed."""
         handle = Handle(callback, args, copy_context() if context is None else context, when)
-        heappush(self._timers, (max(when, self.now), self._number(), handle, None))
+        heappush(self.timers, (max(when, self.now), self.number(), handle, None))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -98,14 +98,18 @@ class VirtualLoop(_Loop):
     def at(self, when: float, callback: Callable[..., object], *args: Any) -> None:
         """Call ``callback(*args)`` at the virtual time ``when``: no handle, no cancelling, no particular context."""
         now = self.now
-        heappush(self._timers, (when if when > now else now, self._number(), callback, args))
+        heappush(self.timers, (when if when > now else now, self.number(), callback, args))
+
+    def at_place(self, when: float, number: int, callback: Callable[..., object], *args: Any) -> None:
+        """As :meth:`at`, in the place among equal times that ``number`` was drawn for from ``self.number()`` before."""
+        heappush(self.timers, (max(when, self.now), number, callback, args))
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Await this to let ``seconds`` pass; 0: until everything that is ready at this instant has run."""
         future: asyncio.Future[None] = asyncio.Future(loop=self)
         now = self.now
         when = now + seconds
-        heappush(self._timers, (when if when > now else now, self._number(), future, _WAKE))
+        heappush(self.timers, (when if when > now else now, self.number(), future, _WAKE))
         return future
 
     # Futures and tasks.
@@ -118,7 +122,7 @@ class VirtualLoop(_Loop):
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         """Start ``coro`` beside the others at this instant; tasks without a name are numbered in each loop anew."""
-        task = Task(self._number(), coro, self, name, context)
+        task = Task(self.number(), coro, self, name, context)
         if self.task_made is not None:
             self.task_made(task, context)
         return task
@@ -161,7 +165,7 @@ class VirtualLoop(_Loop):
 
     def _drive(self, until: float) -> None:
         """Fire timers in their order, and after each what it made ready, until :meth:`_stop` or nothing is due."""
-        timers, ready, drain, next_one = self._timers, self._ready, self._drain, self._ready.popleft
+        timers, ready, drain, next_one = self.timers, self._ready, self._drain, self._ready.popleft
         self._done = False
         drain()
         while timers and not self._done:
@@ -215,7 +219,7 @@ class VirtualLoop(_Loop):
 
     def _sweep(self) -> None:
         """Drop cancelled timers, so that time-outs which never strike do not pile up."""
-        timers = self._timers
+        timers = self.timers
         timers[:] = [each for each in timers if each[3] not in (_WAKE, None) or not each[2].cancelled()]
         heapify(timers)
         self._sweep_at = max(FEW_TIMERS, 2 * len(timers))
@@ -243,7 +247,7 @@ class VirtualLoop(_Loop):
                 )
             elif task is not main and not task.cancelled() and (error := task.exception()):
                 self.errors.append(error)
-        self._timers.clear()
+        self.timers.clear()
         gc.collect(1)  # a task that failed unheard says so when it is collected
 
     @contextmanager
@@ -275,7 +279,7 @@ class VirtualLoop(_Loop):
         """Forget everything that was still to come."""
         self._closed = True
         self._ready.clear()
-        self._timers.clear()
+        self.timers.clear()
 
     # Errors.
 
@@ -287,7 +291,7 @@ class VirtualLoop(_Loop):
     # Asynchronous generators: closed at the end in the order of their beginning.
 
     def _generator_begins(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._generators[self._number()] = generator
+        self._generators[self.number()] = generator
 
     def _generator_forgotten(self, generator: AsyncGenerator[Any, Any]) -> None:
         if not self._closed:

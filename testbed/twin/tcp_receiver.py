@@ -85,11 +85,14 @@ class Receiver:
 
     def _hand_over(self, train: Train) -> None:
         """Tell of the messages that are whole now, each when its last packet arrives."""
-        messages, received, now = self.messages, self.received, self._loop.now
+        messages, received, now, when = self.messages, self.received, self._loop.now, self._loop.now
         while messages and messages[0][0] <= received:
             end, arrived, args = messages.popleft()
-            when = self._time_of(end, train) if train.count > 1 else now
-            self._handed = when = max(when, self._handed)
+            if train.count > 1:
+                when = self._time_of(end, train)
+            if when < self._handed:
+                when = self._handed
+            self._handed = when
             if when <= now:
                 arrived(*args)
             else:

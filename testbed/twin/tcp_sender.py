@@ -63,13 +63,22 @@ class Sender:
         self._messages.append((end, arrived, args))
         if self._next != start or self._lost:
             return  # acknowledgements of what is under way let it go
-        if not self._flight and self._window > self._costs.window:
+        costs, flight = self._costs, self._flight
+        if not flight and self._window > costs.window:
             self._restart(now - self._last_sent)
-        if end - start <= self._costs.step and self.inflight + 1 <= self._window:
-            self._emit(start, end, 1, now, now)
-            self._note_peak()
-        else:
+        if end - start > costs.step or self.inflight + 1 > self._window:
             self._push(now, now)
+            return
+        wire = end - start + costs.header  # one packet at once: what _push and _emit do comes down to this
+        train = Train(start, end, 1, costs.step, wire, wire, now)
+        self._next, self._last_sent = end, now
+        self.inflight += 1
+        flight.append(train)
+        if len(flight) == 1:
+            self._arm(now)
+        self._launch(train)
+        if self.inflight > self._peak or self._una >= self._peak_until:
+            self._peak, self._peak_until = self.inflight, end
 
     def stop(self) -> None:
         """The connection is closed: no timer does anything any more."""
@@ -147,13 +156,13 @@ class Sender:
         last = train.last if train.start == train.end else now
         if ack > self._una:
             self._una = ack
-            self._forget(ack, last)
+            self._forget(ack, now, last)
         if train.sack and train.sack[-1][1] > self._una:
             self._hear_of_holes(train.sack, now)
         if self._lost or self._next < self._end:
             self._push(now, last)
 
-    def _forget(self, ack: int, last: float) -> None:
+    def _forget(self, ack: int, now: float, last: float) -> None:
         """Drop what has arrived from the books, measure the round trip of its last packet, open the window."""
         flight, count, sent = self._flight, 0, -inf
         born = flight[0].born if flight else -inf
@@ -170,7 +179,7 @@ class Sender:
             if self._window < 2 * self._peak:
                 self._window = min(self._window + count, self._threshold)
             if ack > self._round:
-                self._look_for_queue(self._loop.now - born)
+                self._look_for_queue(now - born)
         elif self._window <= self._peak + 1:
             self._window += GROWTH * count / self._window
         self._backoff, self._probed = 1, False

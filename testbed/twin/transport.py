@@ -68,8 +68,11 @@ class Connection:
     def send(self, sender: str, size: int, arrived: Callable[..., object], *args: object) -> None:
         """``size`` bytes from ``sender``; ``arrived(*args)`` when the last is there, in order with earlier messages."""
         if not self._is_closed:
-            stream = self._forward if sender == self._client else self._backward
-            stream.send(size, arrived, args)
+            self.sender(sender).send(size, arrived, args)
+
+    def sender(self, node: str) -> Sender:
+        """What sends from ``node``: the short way to :meth:`send` for whoever sends nothing after :meth:`close`."""
+        return self._forward if node == self._client else self._backward
 
     def close(self) -> None:
         """Nothing arrives any more, and no timer does anything; an open one costs the packets of its end."""

@@ -164,7 +164,7 @@ def test_time_outs_that_never_strike_do_not_pile_up() -> None:
                 sleeping = asyncio.ensure_future(loop.sleep(2000.0))
                 await loop.sleep(0.001)
                 sleeping.cancel()
-            sizes.append(len(loop._timers))
+            sizes.append(len(loop.timers))
         await loop.sleep(500.0)
 
     loop.run(main())
