@@ -11,6 +11,7 @@ from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Environment, Site
 
 PATIENCE_S = 5.0
+FEWEST_S = 1.0  # that an announcement is waited for; at least two heartbeats
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ class Membership(Protocol):
 
     epoch: str
     endpoint: str
+    slots: int
 
     def joined(self, epoch: str) -> None: ...
 
@@ -33,7 +35,6 @@ class Announcer:
             raise TestbedError("A node of serverless_compute needs a head to work for. Place one (duty gateway).")
         self._env, self._site, self._options, self._member, self._head = env, site, options, member, head
         self._life, self._beat = env.now(), 0
-        self._slots = options.slots or max(1, sum(each.concurrency for each in site.functions.values()))
 
     async def start(self) -> None:
         """Return when this node is a member, or after five seconds without a head; heartbeats go on trying then."""
@@ -66,10 +67,10 @@ class Announcer:
         options, member = self._options, self._member
         self._beat += 1
         message = Announce(
-            self._site.node, member.endpoint, self._slots, options.disk, options.memory, self._life, self._beat,
+            self._site.node, member.endpoint, member.slots, options.disk, options.memory, self._life, self._beat,
             member.epoch,
         )  # fmt: skip
-        welcome = await self._env.call(self._head, ANNOUNCE, message, max(1.0, 2 * options.heartbeat))
+        welcome = await self._env.call(self._head, ANNOUNCE, message, max(FEWEST_S, 2 * options.heartbeat))
         if welcome.epoch in (member.epoch, ""):
             return False
         member.joined(welcome.epoch)

@@ -17,14 +17,18 @@ MOST_KEPT = 10_000  # invocations that ended, for those who ask later
 
 
 class Answers:
-    """Futures by request and by invocation, and the ends of the last invocations."""
+    """Futures by request and by invocation, and the ends of the last invocations.
+
+    ``awaited`` has who waits for the end of an invocation, ``ends`` how the last ones ended, ``count`` how many did.
+    """
 
     def __init__(self, env: Environment) -> None:
         self._env, self._loop = env, asyncio.get_running_loop()
         self._requests = 0
         self._asked: dict[int, tuple[asyncio.Future[Any], bool]] = {}
-        self._waiting: dict[int, list[asyncio.Future[Any]]] = {}
-        self._kept: dict[int, Progress] = {}
+        self.awaited: dict[int, list[asyncio.Future[Any]]] = {}
+        self.ends: dict[int, Progress] = {}
+        self.count = 0
 
     def asked(self, whole: bool) -> tuple[int, asyncio.Future[Any]]:
         """A number for a request, and what its answer comes in: an Answer, or (``whole``) the end if it is accepted."""
@@ -40,7 +44,7 @@ class Answers:
             return
         future, whole = asked
         if whole and effect.cause is None:
-            self._waiting[effect.invocation] = [future]
+            self.awaited[effect.invocation] = [future]
         elif not future.done():
             future.set_result(effect)
 
@@ -52,10 +56,11 @@ class Answers:
             cause.code if cause else "", cause.detail if cause else "", record.t_submit, record.t_admit,
             record.t_schedulable, record.t_dispatch, record.t_start, record.t_end,
         )  # fmt: skip
-        self._kept[record.invocation] = progress
-        if len(self._kept) > MOST_KEPT:
-            del self._kept[next(iter(self._kept))]
-        for future in self._waiting.pop(record.invocation, ()):
+        self.ends[record.invocation] = progress
+        self.count += 1
+        if len(self.ends) > MOST_KEPT:
+            del self.ends[next(iter(self.ends))]
+        for future in self.awaited.pop(record.invocation, ()):
             if not future.done():
                 future.set_result(progress)
         self._env.emit(
@@ -71,14 +76,14 @@ class Answers:
     async def end_of(self, invocation: int, seconds: float | None) -> None:
         """Return when an invocation that is under way has ended, or after so many seconds."""
         future = self._loop.create_future()
-        self._waiting.setdefault(invocation, []).append(future)
+        self.awaited.setdefault(invocation, []).append(future)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await future
 
     def kept(self, invocation: int) -> Progress:
         """The end of an invocation, as long as it is kept."""
-        found = self._kept.get(invocation)
+        found = self.ends.get(invocation)
         if found is not None:
             return found
         detail = f"There is no invocation {invocation}, or it ended long ago: the last {MOST_KEPT} are kept."

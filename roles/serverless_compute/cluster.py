@@ -19,7 +19,10 @@ SERVICE = 0  # in the place of a container in a timer: the service itself
 
 
 class Cluster:
-    """All nodes. ``changed`` gathers those where anything changed, until whoever follows them empties it."""
+    """All nodes. ``changed`` gathers those where anything changed, until whoever follows them empties it.
+
+    ``transfers`` are the copies and loads under way, by number.
+    """
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -31,7 +34,7 @@ class Cluster:
         self.up = 0
         self.busy = 0  # containers at work
         self._at: dict[str, list[int]] = {}  # for each image, the nodes of each stage, in bits
-        self._transfers: dict[int, tuple[Node, NodeImage]] = {}
+        self.transfers: dict[int, tuple[Node, NodeImage]] = {}
         self._resting: dict[int, Node] = {}
         self._numbers = 0
         for node in self.nodes:
@@ -101,7 +104,7 @@ class Cluster:
 
     def transferred(self, transfer: int, failed: bool) -> tuple[Image, bool] | None:
         """A transfer ended; returns its image and whether it was a load, or None if it was given up meanwhile."""
-        node, entry = self._transfers.pop(transfer, (None, None))
+        node, entry = self.transfers.pop(transfer, (None, None))
         if node is None or entry is None:
             return None
         loading = entry.stage is Stage.LOADING
@@ -135,7 +138,7 @@ class Cluster:
     def _transfer(self, node: Node, entry: NodeImage) -> int:
         self._numbers += 1
         entry.transfer = self._numbers
-        self._transfers[self._numbers] = (node, entry)
+        self.transfers[self._numbers] = (node, entry)
         return self._numbers
 
     def _moved(self, node: Node, entry: NodeImage, stage: Stage) -> None:
@@ -271,7 +274,7 @@ class Cluster:
         for container in list(node.containers.values()):
             self.end(container, said=False)
         for entry in list(node.images.values()):
-            self._transfers.pop(entry.transfer, None)
+            self.transfers.pop(entry.transfer, None)
             self._forget(node, entry)
         node.clear()
         node.up, node.free_slots = False, 0

@@ -21,7 +21,10 @@ from roles.serverless_compute.state import Call, Node, Registration, Shared
 
 
 class Core:
-    """One ServerlessComputeService. Raises causes.BadInput for a configuration that makes no sense."""
+    """One ServerlessComputeService. Raises causes.BadInput for a configuration that makes no sense.
+
+    ``calls`` are the accepted ones that have not ended, ``accepted`` is the number of the last one.
+    """
 
     def __init__(self, config: ServiceConfig, policy: Policy) -> None:
         if refusal := refusal_of_config(config):
@@ -36,8 +39,8 @@ class Core:
         self._rounds = Rounds(self.shared, policy, self.cluster, self.head, self.pending)
         self._functions: dict[str, FunctionSpec] = {}
         self._images: dict[str, Image] = {}
-        self._calls: dict[int, Call] = {}
-        self._accepted = 0
+        self.calls: dict[int, Call] = {}
+        self.accepted = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.Register: self._register, events.Preload: self._preload, events.Invoke: self._invoke,
             events.Cancel: self._cancel, events.FetchDone: self._fetch_done, events.CopyDone: self._transfer_done,
@@ -57,13 +60,13 @@ class Core:
 
     def state(self, invocation: int) -> State | None:
         """Where an accepted invocation is; None once it has ended (its Notify has told how) or if there is none."""
-        call = self._calls.get(invocation)
+        call = self.calls.get(invocation)
         return call.state if call else None
 
     @property
     def waiting(self) -> int:
         """Accepted calls that have no slot yet."""
-        return len(self._calls) - self.cluster.busy
+        return len(self.calls) - self.cluster.busy
 
     # ---- requests
 
@@ -103,7 +106,7 @@ class Core:
                 f"Nothing is registered here as {event.registration!r}.")  # fmt: skip
             self.shared.out.append(Answer(event.request, cause=refusal))
             return
-        call = Call(self._accepted + 1, registration, event.payload, self.shared.now)
+        call = Call(self.accepted + 1, registration, event.payload, self.shared.now)
         if not self.head.admit(call):
             if self.config.head_full == "reject":
                 image = registration.function.image
@@ -111,8 +114,8 @@ class Core:
                     f"The head has no room for the image {image.name!r} ({image.size_bytes} bytes) now.")))  # fmt: skip
                 return
             self.head.new.append(call)
-        self._accepted += 1
-        self._calls[call.id] = call
+        self.accepted += 1
+        self.calls[call.id] = call
         place = len(self.shared.out)
         if call.state is State.SCHEDULABLE:
             self.pending.add(call)
@@ -127,7 +130,7 @@ class Core:
         self.shared.out.insert(place, answer)
 
     def _cancel(self, event: events.Cancel) -> None:
-        call = self._calls.get(event.invocation)
+        call = self.calls.get(event.invocation)
         if call is None:
             return
         self._give_up(call, State.CANCELLED, causes.Cancelled("Called off by its client."))
@@ -164,12 +167,12 @@ class Core:
     # ---- executions
 
     def _exec_started(self, event: events.ExecStarted) -> None:
-        call = self._calls.get(event.invocation)
+        call = self.calls.get(event.invocation)
         if call is not None and call.state is State.STARTING and call.t_dispatch is not None:
             call.state, call.t_start = State.RUNNING, max(event.t_start, call.t_dispatch)
 
     def _exec_done(self, event: events.ExecDone) -> None:
-        call = self._calls.get(event.invocation)
+        call = self.calls.get(event.invocation)
         if call is None or call.container is None or call.t_dispatch is None:
             return
         call.t_start = max(event.t_start, call.t_dispatch)
@@ -228,7 +231,7 @@ class Core:
 
     def _stop(self, event: events.Stop) -> None:
         self.stopped = True
-        for call in list(self._calls.values()):
+        for call in list(self.calls.values()):
             self._give_up(call, State.FAILED, causes.ServiceStopped("The service stopped before the invocation ended."))
         for container in list(self.cluster.containers.values()):
             self.cluster.end(container)
@@ -249,7 +252,7 @@ class Core:
 
     def _drop(self, call: Call) -> None:
         """Take a call out of wherever it waits or runs."""
-        del self._calls[call.id]
+        del self.calls[call.id]
         if call.container is not None:
             self.cluster.end(call.container)
         elif call.id in self.pending.calls:
@@ -265,5 +268,5 @@ class Core:
         self.shared.out.append(Notify(call.ended(state, self.shared.now, None, cause)))
 
     def _finish(self, call: Call, state: State, at: float, output: Any, cause: causes.FailureCause | None) -> None:
-        del self._calls[call.id]
+        del self.calls[call.id]
         self.shared.out.append(Notify(call.ended(state, at, output, cause)))

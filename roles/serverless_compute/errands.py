@@ -22,13 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class Errands:
-    """The hands of a head. Without a registry, images come into being at the head when they are needed."""
+    """The hands of a head. Without a registry, images come into being at the head when they are needed.
+
+    Under way are the downloads in ``fetching``, the copies and loads in ``moving``, the invocations in ``running``.
+    """
 
     def __init__(self, service: Service, registry: str | None) -> None:
         self._service, self._registry = service, registry
         self._env, self._members, self._options = service.env, service.members, service.options
         self._source = service.site.endpoint(service.site.node, service.options.files_port)
-        self._running: dict[int, Member] = {}
+        self.fetching: list[str] = []
+        self.moving: set[int] = set()
+        self.running: dict[int, Member] = {}
         self._carriers: dict[type[Any], Callable[[Any], None]] = {
             events.Answer: service.answers.answered, events.Notify: self._notify, events.Run: self._run,
             events.ArmTimer: self._arm, events.StartFetch: self._fetch, events.StartCopy: self._copy,
@@ -61,6 +66,7 @@ class Errands:
         self._service.files.remove(effect.image)
 
     def _fetch(self, effect: events.StartFetch) -> None:
+        self.fetching.append(effect.image.name)
         self._env.spawn(self._fetched(effect.image))
 
     async def _fetched(self, image: Image) -> None:
@@ -75,6 +81,7 @@ class Errands:
                     raise ValueError(f"the registry's image has {size} bytes instead of {image.size_bytes}")
         except (CallFailed, OSError, ValueError) as failure:
             cause = causes.ImageFetchFailed(f"{image.name}: {failure}")
+        self.fetching.remove(image.name)
         self._moved(image.name, self._service.site.node, "fetch", image.size_bytes, begun, cause)
         self._service.happened(events.FetchDone(image.name, cause))
 
@@ -122,19 +129,24 @@ class Errands:
         if member is not None:
             order = messages.Copy(member.epoch, member.numbered(), image.name, self._source, self._options.patience,
                                   member.take_room())  # fmt: skip
+            self.moving.add(effect.transfer)
             self._env.spawn(self._transferred(member, messages.COPY, order, image.size_bytes, effect.transfer))
 
     def _load(self, effect: events.StartLoad) -> None:
         member, image = self._member(effect.node), effect.image
         if member is not None:
             order = messages.Load(member.epoch, member.numbered(), image.name, member.take_room())
+            self.moving.add(effect.transfer)
             self._env.spawn(self._transferred(member, messages.LOAD, order, image.ram_bytes, effect.transfer))
 
     async def _transferred(
         self, member: Member, method: Any, order: messages.Copy | messages.Load, size: int, transfer: int
     ) -> None:
         begun = self._env.now()
-        reply: Done | None = await self._members.order(member, method, order)
+        try:
+            reply: Done | None = await self._members.order(member, method, order)
+        finally:
+            self.moving.discard(transfer)
         if reply is None:
             return
         cause = causes.cause(reply.cause, reply.detail) if reply.cause else None
@@ -152,14 +164,14 @@ class Errands:
             effect.hot, effect.overhead_s, effect.limit_s, 0 if effect.hot else function.storage_bytes,
             0 if effect.hot else function.memory_bytes, member.take_room(),
         )  # fmt: skip
-        self._running[effect.invocation] = member
+        self.running[effect.invocation] = member
         self._env.spawn(self._ran(member, order))
 
     async def _ran(self, member: Member, order: messages.Run) -> None:
         try:
             ended: Ended | None = await self._members.order(member, messages.RUN, order)
         finally:
-            self._running.pop(order.invocation, None)
+            self.running.pop(order.invocation, None)
         if ended is None:
             return
         cause = causes.cause(ended.cause, ended.detail) if ended.cause else None
@@ -172,7 +184,7 @@ class Errands:
 
     async def progress(self, invocation: int, state: State) -> Progress:
         """How an invocation under way stands; the node that runs it is asked whether its code has begun."""
-        member = self._running.get(invocation)
+        member = self.running.get(invocation)
         if member is None or state is not State.STARTING:
             return Progress(state.value, invocation, member.spec.name if member else "")
         try:

@@ -42,9 +42,11 @@ class Node(Role):
         super().__init__(site, parameters)
         self.options = parameters
         self.endpoint = site.endpoint(site.node, parameters.port)
+        self.slots = parameters.slots or max(1, sum(each.concurrency for each in site.functions.values()))
         self.epoch = ""
         self.containers: dict[int, Container] = {}  # those of real functions
         self.began: dict[int, float] = {}  # invocations whose code runs
+        self.copying: list[str] = []  # images
         self._next = 0
         self._early: dict[int, asyncio.Future[None]] = {}
         self._under_way: set[int] = set()
@@ -148,11 +150,13 @@ class Node(Role):
         """Copy an image from the head."""
         if not await self._begin(order):
             return Done()
+        self.copying.append(order.image)
         try:
             await self.files.fetch(order.source, order.image, order.patience_s)
         except (CallFailed, OSError) as failure:
             return Done("failure", str(failure))
         finally:
+            self.copying.remove(order.image)
             self._over(order.number)
         return Done()
 

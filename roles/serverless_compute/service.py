@@ -76,6 +76,11 @@ class Service(Role):
         """Whether it has begun to decide."""
         return hasattr(self, "core") and self._opened.done()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the core knows all that has happened."""
+        return not self._inbox
+
     async def stop(self, env: Environment) -> None:
         """Fail what has not ended, and let those who wait hear it."""
         if self._opened.done():
