@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from testbed.plan import lay_out
 from testbed.published import compare
 from testbed.shaping.base import Counters
 from testbed.store import Reason, Run, Verdict
-from testbed.tables import Row
+from testbed.tables import Row, Table
 from testbed.topology.draw import svg
 from testbed.topology.model import End
 
@@ -141,9 +141,15 @@ def _loads(experiment: Experiment, traces: Traces | None) -> dict[End, float] | 
 def _system_tables(run: Run, experiment: Experiment, t0: float | None) -> list[str]:
     """One file for each table of the system, with the rows of all its agents; gives why each other line is none."""
     refused: list[str] = []
-    for table in experiment.system.tables:
+
+    def rows(table: Table) -> Iterator[Row]:
         parts = [run.folder / "hosts" / node / role / f"{table.name}.csv" for node, role in experiment.placement]
-        found = list(joined(table, parts, t0))
-        refused += [each for each in found if isinstance(each, str)]
-        run.rows(table, [each for each in found if not isinstance(each, str)])
+        for each in joined(table, parts, t0):
+            if isinstance(each, str):
+                refused.append(each)
+            else:
+                yield each
+
+    for table in experiment.system.tables:
+        run.rows(table, rows(table))
     return refused
