@@ -171,12 +171,28 @@ class Experiment:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with anything in the file, the network or the code of functions."""
-        codes = [Path(each.code).read_text(encoding="utf-8") for each in self.functions.values() if each.code]
-        text = "\0".join((self.file.model_dump_json(), self.topology.digest, *codes))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Twelve hex digits that change with anything in the file, the network, the code of functions, or its files."""
+        found = hashlib.sha256(self.file.model_dump_json().encode())
+        found.update(self.topology.digest.encode())
+        for part in (*self.functions.values(), *self.parameters.values()):
+            found.update(part.model_dump_json(exclude={"code"}).encode())  # where code lies is another's affair
+        codes = [each.code for each in self.functions.values() if each.code]
+        for path in (*codes, *_texts(self.workload.model_dump(mode="json"))):
+            place = self.folder / path
+            if place.is_file():
+                found.update(hashlib.sha256(place.read_bytes()).digest())
+        return found.hexdigest()[:12]
 
     @property
     def clients(self) -> tuple[str, ...]:
         """The nodes that fire the workload."""
         return self.nodes_of(self.system.duties["client"])
+
+
+def _texts(part: object) -> list[str]:
+    """All texts in a nested value that may be names of files."""
+    if isinstance(part, Mapping):
+        return [text for each in part.values() for text in _texts(each)]
+    if isinstance(part, (list, tuple)):
+        return [text for each in part for text in _texts(each)]
+    return [part] if isinstance(part, str) and "." in part and len(part) < 200 else []

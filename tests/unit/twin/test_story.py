@@ -119,6 +119,20 @@ def test_another_seed_gives_other_bytes(small: Path) -> None:
     assert tables(run(small))["invocations.csv"] != tables(run(small, "runs", "seed=2"))["invocations.csv"]
 
 
+def test_the_same_files_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = [tmp_path / "here", tmp_path / "quite" / "somewhere else"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    first, second = (run(written(folder)) for folder in folders)
+    assert tables(first) == tables(second)
+
+
+def test_other_code_of_a_function_is_another_input(small: Path) -> None:
+    before = load(small).digest
+    (small.parent / "words.py").write_text(WORDS.replace("0.005", "0.006"))
+    assert load(small).digest != before
+
+
 def command(python: str, path: Path, out: Path, hash_seed: str) -> Path:
     """The folder of a run by a command of its own."""
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(home())}
