@@ -48,10 +48,10 @@ def test_samples_links_and_agents_while_the_work_goes_on_and_once_more_at_its_en
                  time.monotonic, period_s=0.02) as sampler:
         until(lambda: seen >= 3)
     links, nodes = rows(tmp_path / "links.csv"), rows(tmp_path / "nodes.csv")
-    assert int(links[-2]["packets"]) == seen == sampler.cost.samples
+    assert int(links[-2]["packets"]) == seen == sampler.spent().samples
     assert len(links) == 2 * len(nodes) == 2 * seen
     assert int(nodes[0]["memory_bytes"]) > 1_000_000
-    assert sampler.cost.failure == ""
+    assert sampler.spent().failure == ""
 
 
 def test_the_rows_are_on_disk_before_the_run_has_ended(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_failure_ends_the_sampling_and_is_told_with_its_reason(tmp_path: Path)
         raise OSError("the relay is gone")
 
     with Sampler(tmp_path, network(broken), lambda: [], time.monotonic, period_s=0.01) as sampler:
-        until(lambda: bool(sampler.cost.failure))
-    assert sampler.cost.failure == "OSError: the relay is gone"
+        until(lambda: bool(sampler.spent().failure))
+    assert sampler.spent().failure == "OSError: the relay is gone"
 
 
 def test_a_beat_that_comes_too_late_is_left_out_and_counted() -> None:

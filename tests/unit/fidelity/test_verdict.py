@@ -81,9 +81,11 @@ FLAGGED = [
     ("watch_gap", "suspect", {"sampling": replace(CALM_SAMPLING, gap_max_s=3.0)}),
     ("unwatched", "suspect", {"sampling": replace(CALM_SAMPLING, failure="OSError: the relay is gone")}),
     ("unwatched", "suspect", {"sampling": None}),
+    ("uncalibrated", "suspect", {"virtual": True, "machine": (), "doubts": ("the Python of the function f",)}),
 ]
 
 ACCEPTED = [
+    {"virtual": True, "machine": ()},
     {"firing": replace(CALM_FIRING, response_p50_s=2.0, delay_p99_s=0.1)},
     {"machine": busy()[:19] + busy(busy=1.0)[:1]},
     {"machine": busy(pressure=None)},
@@ -102,7 +104,7 @@ ACCEPTED = [
 def test_a_calm_run_is_valid_and_shows_every_figure() -> None:
     verdict = judge(CALM)
     assert (verdict.level, verdict.reasons) == ("valid", ())
-    assert verdict.figures.keys() == {limit.check for limit in LIMITS} - {"unwatched", "event_late"}
+    assert verdict.figures.keys() == {limit.check for limit in LIMITS} - {"unwatched", "event_late", "uncalibrated"}
 
 
 @pytest.mark.parametrize(("check", "level", "change"), FLAGGED)
@@ -119,7 +121,7 @@ def test_accepts_what_does_not_matter(change: dict[str, Any]) -> None:
 
 def test_every_check_has_a_case_that_it_flags() -> None:
     assert {check for check, _, _ in FLAGGED} == {limit.check for limit in LIMITS}
-    assert len(CHECKS) == 8
+    assert len(CHECKS) == 9
 
 
 def test_the_worst_of_many_links_is_named_and_the_others_are_counted() -> None:

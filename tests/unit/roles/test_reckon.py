@@ -185,9 +185,9 @@ def test_a_killed_template_is_replaced(tmp_path: Path, reckoner: Reckoner) -> No
     folder = Path(ran(reckoner, sample, "x").result.output)
     os.kill(int(ran(reckoner, sample).result.output), signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while (done := ran(reckoner, sample)).result.error:
-        assert done.result.error == "crash" and time.monotonic() < deadline, done
-    assert done.result.output.isdecimal() and not folder.parent.exists()
+    while (done := ran(reckoner, sample)).result.error or folder.parent.exists():  # its worker may outlive it a moment
+        assert done.result.error in ("crash", "") and time.monotonic() < deadline, done
+    assert done.result.output.isdecimal()
 
 
 def test_the_log_keeps_what_the_function_says(tmp_path: Path) -> None:
