@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 class Membership(Protocol):
     """What a node is to its head."""
 
-    epoch: str
     endpoint: str
     slots: int
+
+    @property
+    def epoch(self) -> str: ...
 
     def joined(self, epoch: str) -> None: ...
 

@@ -73,11 +73,11 @@ def different(node: Node, role: NodeRole) -> Iterator[str]:
             yield f"it has no image {name}"
     for name in there - node.images.keys():
         yield f"it has the image {name}, too"
-    for number in role.containers.keys() - node.containers.keys():
+    containers = role.containers.keys() | role.modelled.keys()
+    for number in containers - node.containers.keys():
         yield f"it has the container {number}, too"
     for number, container in node.containers.items():
-        is_real = role.site.functions[container.registration.function.code].code is not None
-        if container.call is None and is_real and number not in role.containers:
+        if container.call is None and number not in containers:
             yield f"it has no container {number}"
     busy = {each.call.id for each in node.containers.values() if each.call is not None}
     for number in role.began.keys() - busy:

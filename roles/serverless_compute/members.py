@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from roles.serverless_compute import events
 from roles.serverless_compute.datasets import NODES
-from roles.serverless_compute.messages import TIDY, Announce, Room, Tidy, Welcome
+from roles.serverless_compute.messages import TIDY, Announce, Done, Ended, Room, Tidy, Welcome
 from roles.serverless_compute.model import NodeSpec
+from roles.serverless_compute.turns import STRANGER
 from testbed.roles.api import CallFailed, Environment, Method
 
-Reply = TypeVar("Reply")
+Reply = TypeVar("Reply", Done, Ended)
 
 FOREVER_S = 86_400.0  # an order takes as long as it takes: it fails when its node is lost
 log = logging.getLogger(__name__)
@@ -158,7 +159,12 @@ class Members:
             return None
         finally:
             member.calls.pop(task, None)
-        return reply if member.epoch == order.epoch else None
+        if member.epoch != order.epoch:
+            return None
+        if reply.cause == STRANGER:
+            self.lost(member, f"{method.name} was refused: {reply.detail}")
+            return None
+        return reply
 
 
 def _or_inf(size: int | None) -> float:

@@ -1,18 +1,21 @@
 """A compute node: copies and loads images, keeps containers, runs code, as the head orders.
 
-Orders are numbered within a membership. They are begun in that order, however they arrive, and each is done once.
+What was ordered in a membership ends with it: copies leave nothing behind, and containers go with the code in them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from collections.abc import Awaitable
+from typing import Any, ClassVar
 
 from roles.serverless_compute import messages
 from roles.serverless_compute.announcing import Announcer
 from roles.serverless_compute.datasets import CONTAINERS
+from roles.serverless_compute.ends import ended, seconds_of, too_long
 from roles.serverless_compute.messages import Began, Done, Ended, Order
 from roles.serverless_compute.options import NodeOptions
+from roles.serverless_compute.turns import Stranger, Turns, for_members
 from testbed.roles.api import (
     CallFailed,
     Container,
@@ -20,15 +23,13 @@ from testbed.roles.api import (
     Environment,
     Files,
     Function,
-    FunctionResult,
     Parameters,
     Role,
     Site,
 )
-from testbed.roles.modelled import stated_service_s
 from testbed.tables import Row
 
-_CAUSES = {"timeout": "invocation_timeout", "storage": "ephemeral_storage_full"}  # all others: function_error
+ENDED = "its container was ended"
 
 
 class Node(Role):
@@ -43,16 +44,14 @@ class Node(Role):
         self.options = parameters
         self.endpoint = site.endpoint(site.node, parameters.port)
         self.slots = parameters.slots or max(1, sum(each.concurrency for each in site.functions.values()))
-        self.epoch = ""
         self.containers: dict[int, Container] = {}  # those of real functions
+        self.modelled: dict[int, asyncio.Task[Any] | None] = {}  # those of the others, and the calls in them
         self.began: dict[int, float] = {}  # invocations whose code runs
         self.copying: list[str] = []  # images
-        self._next = 0
-        self._early: dict[int, asyncio.Future[None]] = {}
-        self._under_way: set[int] = set()
-        self._copies: dict[int, asyncio.Future[None]] = {}  # orders that came once more while under way
-        self._starting: set[int] = set()
-        self._doomed: set[int] = set()
+        self._turns = Turns()
+        self._moving: dict[asyncio.Task[Any], None] = {}  # copies and loads
+        self._starting: set[tuple[str, int]] = set()  # membership and container
+        self._doomed: set[tuple[str, int]] = set()
 
     async def start(self, env: Environment) -> None:
         """Serve, then announce; the head counts on this node when this returns."""
@@ -61,11 +60,11 @@ class Node(Role):
         await env.serve(
             self.options.port,
             {
-                messages.TIDY: self.tidy,
-                messages.COPY: self.copy,
-                messages.LOAD: self.load,
-                messages.KEEP: self.keep,
-                messages.RUN: self.run,
+                messages.TIDY: for_members(self.tidy, Done),
+                messages.COPY: for_members(self.copy, Done),
+                messages.LOAD: for_members(self.load, Done),
+                messages.KEEP: for_members(self.keep, Done),
+                messages.RUN: for_members(self.run, Ended),
                 messages.ASK: self.ask,
             },
         )
@@ -73,56 +72,45 @@ class Node(Role):
 
     # ---- membership and order
 
+    @property
+    def epoch(self) -> str:
+        """The head's name for the membership in force, empty before the first."""
+        return self._turns.epoch
+
     def joined(self, epoch: str) -> None:
-        """A new membership begins, with an empty machine."""
-        for container in tuple(self.containers):
+        """A new membership begins, with an empty machine: what was ordered in the one before is given up."""
+        turns, self._turns = self._turns, Turns(epoch)
+        turns.end()
+        for container in (*self.containers, *self.modelled):
             self._end(container)
         self._doomed |= self._starting
+        for task in tuple(self._moving):
+            task.cancel()
         for name in self.files.sizes():
             self.files.remove(name)
-        self.epoch, self._next = epoch, 0
-        self._under_way.clear()
-        early, self._early = self._early, {}
-        for turn in early.values():
-            turn.set_result(None)
+        self.began = {}
 
     def is_behind(self, number: int) -> bool:
         """Whether orders before this number are still to be begun, or under way."""
-        return self._next < number or bool(self._under_way)
+        return self._turns.is_behind(number)
 
-    async def _begin(self, order: Order) -> bool:
-        """Wait for this order's turn and make the room that it asks for; False if it was begun before.
+    async def _begin(self, order: Order) -> Turns | None:
+        """Wait for this order's turn and make the room that it asks for; None if it was begun before.
 
-        Raises LookupError for an order of another membership.
+        Raises Stranger for an order of another membership.
         """
-        while order.number > self._next and order.epoch == self.epoch:
-            turn = self._early.get(order.number)
-            if turn is None:
-                turn = self._early[order.number] = asyncio.get_running_loop().create_future()
-            await asyncio.shield(turn)
-        if order.epoch != self.epoch:
-            raise LookupError(f"{self.site.node} is not in the membership {order.epoch!r}")
-        if order.number < self._next:
-            await self._end_of(order.number)
-            return False
-        self._next += 1
-        self._under_way.add(order.number)
-        if self._early and (turn := self._early.pop(self._next, None)) is not None:
-            turn.set_result(None)
+        turns = self._turns
+        if order.epoch != turns.epoch or not await turns.begin(order.number):
+            self._refuse_others(order)
+            return None
+        self._refuse_others(order)
         for what, name in order.room:
             self._make_room(what, name)
-        return True
+        return turns
 
-    async def _end_of(self, number: int) -> None:
-        if number in self._under_way:
-            if number not in self._copies:
-                self._copies[number] = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._copies[number])
-
-    def _over(self, number: int) -> None:
-        self._under_way.discard(number)
-        if self._copies and (copies := self._copies.pop(number, None)) is not None:
-            copies.set_result(None)
+    def _refuse_others(self, order: Order) -> None:
+        if order.epoch != self.epoch:
+            raise Stranger(f"{self.site.node} is not in the membership {order.epoch!r}")
 
     def _make_room(self, what: str, name: str | int) -> None:
         if what == "end":
@@ -135,41 +123,53 @@ class Node(Role):
 
     async def tidy(self, order: messages.Tidy) -> Done:
         """Make room."""
-        if await self._begin(order):
-            self._over(order.number)
+        turns = await self._begin(order)
+        if turns is not None:
+            turns.over(order.number)
         return Done()
 
     async def keep(self, order: messages.Keep) -> Done:
         """Have an image on disk."""
-        if await self._begin(order):
+        turns = await self._begin(order)
+        if turns is not None:
             self.files.create(order.image, order.size_bytes)
-            self._over(order.number)
+            turns.over(order.number)
         return Done()
 
     async def copy(self, order: messages.Copy) -> Done:
         """Copy an image from the head."""
-        if not await self._begin(order):
+        turns = await self._begin(order)
+        if turns is None:
             return Done()
         self.copying.append(order.image)
         try:
-            await self.files.fetch(order.source, order.image, order.patience_s)
-        except (CallFailed, OSError) as failure:
-            return Done("failure", str(failure))
+            return await self._moved(turns, order, self.files.fetch(order.source, order.image, order.patience_s))
         finally:
             self.copying.remove(order.image)
-            self._over(order.number)
-        return Done()
 
     async def load(self, order: messages.Load) -> Done:
         """Read an image into memory."""
-        if not await self._begin(order):
-            return Done()
+        turns = await self._begin(order)
+        return Done() if turns is None else await self._moved(turns, order, self.files.load(order.image))
+
+    async def _moved(self, turns: Turns, order: messages.Copy | messages.Load, work: Awaitable[int]) -> Done:
+        """How a transfer ended; with its membership, it ends and leaves nothing."""
+        task = _this_task()
+        self._moving[task] = None
         try:
-            await self.files.load(order.image)
-        except (KeyError, OSError) as failure:
+            await work
+        except (CallFailed, OSError) as failure:
+            return Done("failure", str(failure))
+        except KeyError as failure:
             return Done("failure", f"{order.image} cannot be read: {failure}")
+        except asyncio.CancelledError:
+            if not turns.is_over:
+                raise
+            task.uncancel()
+            return Done("failure", "the membership is over")
         finally:
-            self._over(order.number)
+            del self._moving[task]
+            turns.over(order.number)
         return Done()
 
     # ---- code
@@ -180,46 +180,55 @@ class Node(Role):
 
     async def run(self, order: messages.Run) -> Ended:
         """Run an invocation to its end."""
-        if not await self._begin(order):
+        turns = await self._begin(order)
+        if turns is None:
             return Ended()
+        began = self.began
         try:
             function = self.site.functions.get(order.code)
             if function is None:
                 detail = f"{self.site.node} knows no function {order.code!r} of the experiment"
                 return Ended(None, self.env.now(), "", "container_not_started", detail)
             if function.code is None:
-                return await self._modelled(function, order)
-            return await self._real(function, order)
+                return await self._modelled(function, order, began)
+            return await self._real(function, order, began)
         finally:
-            self.began.pop(order.invocation, None)
-            self._over(order.number)
+            began.pop(order.invocation, None)
+            turns.over(order.number)
 
-    async def _modelled(self, function: Function, order: messages.Run) -> Ended:
+    async def _modelled(self, function: Function, order: messages.Run, began: dict[int, float]) -> Ended:
+        """Run a modelled function in its container, with which it ends."""
+        number, task = order.container, _this_task()
+        if number not in self.modelled:
+            self._note(number, function.name, "start")
+        self.modelled[number] = task
+        try:
+            end = await self._passed(function, order, began)
+        except asyncio.CancelledError:
+            if self.modelled.get(number) is task:
+                raise
+            task.uncancel()
+            return Ended(None, self.env.now(), "", "container_not_started", ENDED)
+        if number in self.modelled:
+            self.modelled[number] = None
+        return end
+
+    async def _passed(self, function: Function, order: messages.Run, began: dict[int, float]) -> Ended:
         """Let the time pass that a modelled function takes; it answers with its input."""
         env = self.env
-        if not order.hot:
-            self._note(order.container, function.name, "start")
         if order.overhead_s:
             await env.sleep(order.overhead_s)
-        seconds, limit = self._seconds(function, order.payload), order.limit_s
-        t_start = self.began[order.invocation] = env.now()
+        seconds, limit = seconds_of(function, order.payload, self.options.speed), order.limit_s
+        t_start = began[order.invocation] = env.now()
         if limit is not None and seconds > limit:
             await env.sleep(limit)
-            return Ended(t_start, env.now(), "", "invocation_timeout", _too_long(limit))
+            return Ended(t_start, env.now(), "", "invocation_timeout", too_long(limit))
         await env.sleep(seconds)
         return Ended(t_start, env.now(), order.payload)
 
-    def _seconds(self, function: Function, payload: str) -> float:
-        stated = stated_service_s(payload)
-        if stated is not None:
-            return stated
-        if function.service_s is not None:
-            return function.service_s
-        return (function.operations + function.operations_per_byte * len(payload)) / self.options.speed
-
-    async def _real(self, function: Function, order: messages.Run) -> Ended:
+    async def _real(self, function: Function, order: messages.Run, began: dict[int, float]) -> Ended:
         """Run real code in its container."""
-        begun = self.env.now()
+        asked = self.env.now()
         container = self.containers.get(order.container)
         if container is None:
             try:
@@ -227,26 +236,28 @@ class Node(Role):
             except ContainerFailed as failure:
                 self._note(order.container, function.name, "failed")
                 return Ended(None, self.env.now(), "", "container_not_started", str(failure))
-        await self.env.sleep(order.overhead_s - (self.env.now() - begun))
-        t_start = self.began[order.invocation] = self.env.now()
+        await self.env.sleep(order.overhead_s - (self.env.now() - asked))
+        if self.containers.get(order.container) is not container:
+            return Ended(None, self.env.now(), "", "container_not_started", ENDED)
+        t_start = began[order.invocation] = self.env.now()
         if order.limit_s is not None and order.limit_s <= 0:
-            return Ended(t_start, t_start, "", "invocation_timeout", _too_long(order.limit_s))
+            return Ended(t_start, t_start, "", "invocation_timeout", too_long(order.limit_s))
         result = await container.run(order.payload, order.limit_s)
-        return _ended(result, t_start, self.env.now())
+        return ended(result, t_start, self.env.now())
 
     async def _started(self, function: Function, order: messages.Run) -> Container:
-        options, number = self.options, order.container
+        options, number, name = self.options, order.container, (order.epoch, order.container)
         if order.memory_bytes:
             function = function.model_copy(update={"memory_bytes": order.memory_bytes})
-        self._starting.add(number)
+        self._starting.add(name)
         try:
             container = await self.env.container(
                 function, order.storage_bytes, write_rate=options.disk_write, read_rate=options.disk_read
             )
         finally:
-            self._starting.discard(number)
-            was_doomed = number in self._doomed
-            self._doomed.discard(number)
+            self._starting.discard(name)
+            was_doomed = name in self._doomed
+            self._doomed.discard(name)
         if was_doomed:
             await container.close()
             raise ContainerFailed("it was ended before it had started")
@@ -255,10 +266,12 @@ class Node(Role):
         return container
 
     def _end(self, number: int) -> None:
-        """End a container; a real one's worker goes beside."""
-        if number in self._starting:
-            self._doomed.add(number)
+        """End a container with what it does; a real one's worker goes beside."""
+        if (self.epoch, number) in self._starting:
+            self._doomed.add((self.epoch, number))
             return
+        if (work := self.modelled.pop(number, None)) is not None:
+            work.cancel()
         container = self.containers.pop(number, None)
         if container is not None:
             self.env.spawn(container.close())
@@ -270,12 +283,7 @@ class Node(Role):
         self.env.emit(CONTAINERS.name, row)
 
 
-def _too_long(limit: float) -> str:
-    return f"no result within {limit:g} s"
-
-
-def _ended(result: FunctionResult, t_start: float, t_end: float) -> Ended:
-    if not result.error:
-        return Ended(t_start, t_end, result.output.encode("utf-8", "replace").decode())
-    detail = f"{result.error}: {result.detail}".encode("utf-8", "replace").decode()
-    return Ended(t_start, t_end, "", _CAUSES.get(result.error, "function_error"), detail)
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -28,7 +28,7 @@ Reply = TypeVar("Reply")
 CONNECTIONS = 4096  # to one address: each invocation under way holds one
 STATUS_OF = {
     "bad_input": 400, "not_allowed": 403, "function_not_found": 404, "unknown_invocation": 404,
-    "already_registered": 409, "cannot_admit_now": 503, "service_stopped": 503,
+    "already_registered": 409, "not_a_member": 409, "cannot_admit_now": 503, "service_stopped": 503,
 }  # fmt: skip
 _ADAPTERS = [(kind, TypeAdapter(kind)) for method in METHODS for kind in (method.request, method.reply)]
 _WRITE = {kind: adapter.serializer.to_json for kind, adapter in _ADAPTERS}  # without a detour: the twin does it, too

@@ -114,9 +114,9 @@ def test_late_and_doubled_messages_change_no_end(seed: int) -> None:
             assert isinstance(node, Node)
             modelled = node._modelled
 
-            async def counted(made, order, modelled=modelled):  # type: ignore[no-untyped-def]
+            async def counted(made, order, began, modelled=modelled):  # type: ignore[no-untyped-def]
                 executed.append(order.invocation)
-                return await modelled(made, order)
+                return await modelled(made, order, began)
 
             node._modelled = counted  # type: ignore[method-assign]
         return list(await asyncio.gather(*(asyncio.ensure_future(platform.call(*each)) for each in calls)))

@@ -1,0 +1,32 @@
+"""How long a modelled function takes, and how a run ended, as a node says it."""
+
+from __future__ import annotations
+
+from roles.serverless_compute.messages import Ended
+from testbed.roles.api import Function, FunctionResult
+from testbed.roles.modelled import stated_service_s
+
+_CAUSES = {"timeout": "invocation_timeout", "storage": "ephemeral_storage_full"}  # all others: function_error
+
+
+def seconds_of(function: Function, payload: str, speed: float) -> float:
+    """How long a modelled function takes in a slot of so many operations a second."""
+    stated = stated_service_s(payload)
+    if stated is not None:
+        return stated
+    if function.service_s is not None:
+        return function.service_s
+    return (function.operations + function.operations_per_byte * len(payload)) / speed
+
+
+def too_long(limit: float) -> str:
+    """The detail of a time limit that ran out."""
+    return f"no result within {limit:g} s"
+
+
+def ended(result: FunctionResult, t_start: float, t_end: float) -> Ended:
+    """The end of a real function's run."""
+    if not result.error:
+        return Ended(t_start, t_end, result.output.encode("utf-8", "replace").decode())
+    detail = f"{result.error}: {result.detail}".encode("utf-8", "replace").decode()
+    return Ended(t_start, t_end, "", _CAUSES.get(result.error, "function_error"), detail)
