@@ -187,10 +187,10 @@ def _strangers(realm: _Realm) -> Iterator[str]:
     for node in realm.nodes:
         name = node.site.node
         known = head.core.cluster.by_name.get(name)
-        if known is None or not books.same_size(known.spec, node):
+        if known is not None and not books.same_size(known.spec, node):
             continue
         member = head.members.known.get(name)
-        if member is None or not member.up or not known.up or node.epoch != member.epoch:
+        if known is None or member is None or not member.up or not known.up or node.epoch != member.epoch:
             yield f"{name} lives and is no member at {head.site.node}"
 
 

@@ -46,6 +46,7 @@ class Service(Role):
         self._registry = located(site, "registry", parameters.registry, RegistryOptions().files_port)
         self._inbox: deque[events.Event] = deque()
         self._busy_until = 0.0
+        self._is_late = False  # nodes of the experiment are waited for no longer
 
     async def start(self, env: Environment) -> None:
         """Serve; nodes are waited for in the background."""
@@ -93,7 +94,7 @@ class Service(Role):
         """A node is lost or there: the core knows it before anything else is decided."""
         if self._opened.done():
             self._tell((event,))
-        elif len(self.members.up) == self._expected():
+        elif self.members.up and (self._is_late or len(self.members.up) == self._expected()):
             self._open()
 
     def _expected(self) -> int:
@@ -102,13 +103,13 @@ class Service(Role):
 
     async def _open_at_last(self) -> None:
         await self.env.sleep(PATIENCE_S)
+        self._is_late = True
         if not self._opened.done() and self.members.up:
             self._open()
 
     def _open(self) -> None:
         specs = {each.spec.name: each.spec for each in self.members.up}
-        expected = self.site.places.get("node", ()) if self._expected() >= 0 else ()
-        self.core = core_for(self.options, specs, expected, self.env.rng("scheduler"))
+        self.core = core_for(self.options, specs, self.site.places.get("node", ()), self.env.rng("scheduler"))
         self.members.closed = {spec.name: spec for spec in self.core.config.nodes}
         absent = [name for name in self.members.closed if name not in specs]
         images = {each.image.name: each.image for each in map(function_of, self.site.functions.values())}
