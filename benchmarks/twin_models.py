@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -137,13 +137,13 @@ class Node(Role):
     async def start(self, env: Environment) -> None:
         self._env, self._slots = env, Slots(self.parameters.slots)
         self._rng = env.rng("service")
-        self._idle: dict[str, deque[float]] = {}
+        self._idle: defaultdict[str, deque[float]] = defaultdict(deque)
         await env.serve(PORT, {INVOKE: self._invoke})
 
     async def _invoke(self, request: Invoke) -> Done:
         env, known = self._env, self.parameters
         async with self._slots:
-            idle = self._idle.setdefault(request.function, deque())
+            idle = self._idle[request.function]
             while idle and idle[0] < env.now():
                 idle.popleft()
             cold = not idle
@@ -166,11 +166,11 @@ class Balancer:
     def __init__(self, site: Site) -> None:
         self._load = dict.fromkeys(site.places["node"], 0)
         self._at = {node: site.endpoint(node, PORT) for node in self._load}
-        self._warm: dict[str, deque[str]] = {}
+        self._warm: defaultdict[str, deque[str]] = defaultdict(deque)
 
     async def send(self, env: Environment, request: Invoke, timeout: float) -> Done:
         """Call the chosen node."""
-        load, warm = self._load, self._warm.setdefault(request.function, deque())
+        load, warm = self._load, self._warm[request.function]
         node = warm.popleft() if warm else min(load, key=load.__getitem__)
         load[node] += 1
         try:

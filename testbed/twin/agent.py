@@ -16,6 +16,7 @@ from testbed.twin.channel import Channel, Exchange
 from testbed.twin.disk import TwinFiles
 from testbed.twin.environment import TwinEnvironment
 from testbed.twin.functions import Functions
+from testbed.twin.handles import Task
 
 if TYPE_CHECKING:
     from testbed.twin.world import World
@@ -25,7 +26,10 @@ CURRENT: ContextVar[Agent | None] = ContextVar("agent", default=None)
 
 
 class Agent:
-    """``busy_s`` is the time for which messages have kept it busy so far; ``started`` when it was ready."""
+    """``busy_s`` is the time for which messages have kept it busy so far; ``started`` when it was ready.
+
+    ``takes_time``: whether messages to it meet anything but the network.
+    """
 
     def __init__(self, world: World, site: Site, role: Role, folder: Path | None) -> None:
         self.world, self.site, self.role, self.folder = world, site, role, folder
@@ -38,6 +42,7 @@ class Agent:
         self._busy_until = 0.0
         self._message_s = world.calibration.busy_s.get(site.role, 0.0)
         self._call_s = world.calibration.call_s if max(world.calibration.call_s.at) > 0 else None
+        self.takes_time = self._message_s > 0 or self._call_s is not None
         self._rng = seeds.stream(site.seed, site.node, site.role, "machine")
         self._disks: dict[str, TwinFiles] = {}
         self._tables: dict[str, TableFile] = {}
@@ -53,7 +58,7 @@ class Agent:
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task of this agent; an error in it ends the agent."""
         task = self.world.loop.create_task(coroutine, context=self.context)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended, context=self.context)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -155,7 +160,9 @@ class Listener:
             return
         answer = self._stream if exchange.method.streams else self._answer
         work = answer(handler, exchange, channel, life)
-        exchange.work = self.agent.world.loop.create_task(work, context=self.agent.context)
+        loop = self.agent.world.loop
+        exchange.work = task = Task(loop.number(), work, loop, None, self.agent.context)
+        self.agent.owns(task)
 
     async def _answer(self, handler: Handler, exchange: Exchange, channel: Channel, life: int) -> None:
         wire, method = self.agent.wire, exchange.method

@@ -143,7 +143,8 @@ class Channel:
         """Send a request, as soon as there is a connection."""
         self._under_way[exchange] = None
         if self._out is not None:
-            self._send(exchange, self._out)
+            size = self._size(exchange, exchange.data, False)
+            self._out.send(size, self._arrived, (exchange, self._life))
             return
         self._waiting.append(exchange)
         if self._connection is None:
@@ -193,16 +194,13 @@ class Channel:
         waiting, self._waiting = self._waiting, []
         for exchange in waiting:
             if exchange in self._under_way:
-                self._send(exchange, self._out)
+                self.submit(exchange)
 
     def _size(self, exchange: Exchange, data: bytes, reply: bool) -> int:
         name, known = exchange.method.name, self._framing[reply]
         if name not in known:
             known[name] = self._agent.wire.framing(exchange.method, reply=reply)
         return known[name] + len(data)
-
-    def _send(self, exchange: Exchange, sender: Sender) -> None:
-        sender.send(self._size(exchange, exchange.data, False), self._arrived, (exchange, self._life))
 
     # At the server.
 
@@ -213,10 +211,10 @@ class Channel:
         if listener is None or listener.agent is not self._peer:  # the machine is up, its agent is another or none
             self._home.send(0, self._reset, (life,))
             return
-        if self._world.meddler is None:
-            listener.agent.take_in(listener.agent.lag(), listener.handle, exchange, self, life)
+        if self._world.meddler is None and not listener.agent.takes_time:
+            listener.handle(exchange, self, life)
             return
-        for extra in self._world.meddler(exchange.method, self._agent.node, self._server):
+        for extra in self._world.meddled(exchange.method, self._agent.node, self._server):
             listener.agent.take_in(extra + listener.agent.lag(), listener.handle, exchange, self, life)
 
     def _reset(self, life: int) -> None:
@@ -241,7 +239,10 @@ class Channel:
     # Back at the caller.
 
     def _back(self, exchange: Exchange, data: bytes) -> None:
-        self._agent.take_in(0.0, self._deliver, exchange, data)
+        if self._agent.takes_time:
+            self._agent.take_in(0.0, self._deliver, exchange, data)
+        elif self._agent.alive:
+            self._deliver(exchange, data)
 
     def _deliver(self, exchange: Exchange, data: bytes) -> None:
         if exchange in self._under_way:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from testbed.twin.link import Lane, Stop, Train
+from testbed.twin.link import Lane
+from testbed.twin.train import GOAL, Stop, Train
 
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
@@ -52,13 +53,6 @@ class Stretch:
         return False
 
 
-class _Goal:
-    """The end of every way."""
-
-    def take(self, train: Train) -> None:
-        train.target.arrive(train)
-
-
 class Path:
     """From one node to another. ``stops`` is what a train passes now, ``free`` the way of what costs nothing."""
 
@@ -76,8 +70,8 @@ class Path:
 
     def refresh(self) -> None:
         """Follow a change of a link's shape; trains under way keep the stops they set out with."""
-        self.free = (Stretch(self._loop, self.lanes, counts=False), _Goal())
-        self.stops = self.free if self._is_free else (*self._grouped(), _Goal())
+        self.free = (Stretch(self._loop, self.lanes, counts=False), GOAL)
+        self.stops = self.free if self._is_free else (*self._grouped(), GOAL)
 
     def _grouped(self) -> list[Stop]:
         if not self.lanes:

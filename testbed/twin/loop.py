@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from weakref import WeakValueDictionary
 
 from testbed.twin.handles import Handle, Task, whereabouts
+from testbed.twin.running import running
 
 if TYPE_CHECKING:  # to a type checker, what a loop without sockets leaves out would make the class abstract
     from asyncio import BaseEventLoop as _Loop
@@ -32,9 +32,10 @@ else:
     from asyncio import AbstractEventLoop as _Loop
 
 T = TypeVar("T")
-Entry = tuple[float, int, Any, Any]  # (time, sequence number, callback, arguments); see VirtualLoop._fire
+Entry = tuple[float, int, Any, Any]  # (time, sequence number, callback, arguments); see VirtualLoop._drive
 
 MOST_ROUNDS = 1_000_000  # of callbacks at one instant: more is taken for a program that waits without letting time pass
+LAST = sys.float_info.max  # no timer at infinity ever fires
 FEW_TIMERS = 1024  # a heap of so many is never swept for cancelled ones
 _WAKE = object()  # in the place of a timer's arguments: its callback is a future to be resolved
 
@@ -63,7 +64,7 @@ class VirtualLoop(_Loop):
         self._sweep_at = FEW_TIMERS
         self.number = count().__next__  # of timers and tasks: one sequence
         self._generators: WeakValueDictionary[int, AsyncGenerator[Any, Any]] = WeakValueDictionary()
-        self._running = self._closed = self._done = False
+        self._closed = self._done = False
 
     # What is due at which time.
 
@@ -86,6 +87,8 @@ class VirtualLoop(_Loop):
     ) -> Handle:
         """Run ``callback`` at the virtual time ``when``, or at this instant if that has passed."""
         handle = Handle(callback, args, copy_context() if context is None else context, when)
+        if len(self.timers) > self._sweep_at:
+            self._sweep()
         heappush(self.timers, (max(when, self.now), self.number(), handle, None))
         return handle
 
@@ -168,13 +171,14 @@ class VirtualLoop(_Loop):
         timers, ready, drain, next_one = self.timers, self._ready, self._drain, self._ready.popleft
         self._done = False
         drain()
+        last = min(until, LAST)
         while timers and not self._done:
-            when = timers[0][0]
+            when, number, callback, args = heappop(timers)
             if when > self.now:
-                if when > until or when == inf:
+                if when > last:
+                    heappush(timers, (when, number, callback, args))
                     return
                 self.now = when
-            _, _, callback, args = heappop(timers)
             try:
                 if args is _WAKE:
                     if not callback.done():
@@ -185,16 +189,17 @@ class VirtualLoop(_Loop):
                     callback(*args)
                 if ready:  # most timers wake one task, for which this is quicker than to drain
                     handle = next_one()
-                    if handle._callback is not None:
-                        handle._context.run(handle._callback, *handle._args)
+                    callback = handle._callback
+                    if callback is not None:
+                        handle._context.run(callback, *handle._args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:  # noqa: BLE001 - kept, and raised at the end of the run
                 self.errors.append(error)
             if ready:
                 drain()
-            if len(timers) > self._sweep_at:
-                self._sweep()
+                if len(timers) > self._sweep_at:
+                    self._sweep()
 
     def _drain(self) -> None:
         """Run what is ready at this instant until nothing is."""
@@ -254,22 +259,12 @@ class VirtualLoop(_Loop):
     def _as_running(self) -> Iterator[None]:
         if self._closed:
             raise RuntimeError("This virtual loop is closed.")
-        if events._get_running_loop() is not None:
-            raise RuntimeError("A virtual loop cannot run inside another event loop.")
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._generator_begins, finalizer=self._generator_forgotten)
-        events._set_running_loop(self)
-        self._running = True
-        try:
+        with running(self, self._generator_begins, self._generator_forgotten):
             yield
-        finally:
-            self._running = False
-            events._set_running_loop(None)
-            sys.set_asyncgen_hooks(*hooks)
 
     def is_running(self) -> bool:
         """Whether :meth:`run` or :meth:`run_until` is under way."""
-        return self._running
+        return asyncio._get_running_loop() is self
 
     def is_closed(self) -> bool:
         """Whether it was closed."""

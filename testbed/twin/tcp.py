@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from testbed.twin.options import TwinOptions
 
@@ -11,6 +12,9 @@ MSS = 1448  # bytes of payload in a full packet at an MTU of 1500 with timestamp
 FIRST_WINDOW = 10  # packets (RFC 6928)
 TRAIN = 10  # packets at most that are moved as one
 
+LEAST_TIMEOUT, MOST_TIMEOUT = 0.2, 120.0  # Linux: TCP_RTO_MIN, TCP_RTO_MAX
+
+Message = tuple[int, Callable[..., object], tuple[Any, ...]]  # where it ends, and whom to tell
 Range = tuple[int, int]
 
 

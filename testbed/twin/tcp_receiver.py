@@ -7,13 +7,13 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from testbed.twin.link import Train
 from testbed.twin.link_path import Path
-from testbed.twin.tcp import Costs, Range, joined
+from testbed.twin.tcp import Costs, Message, Range, joined
+from testbed.twin.train import Train
 
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
-    from testbed.twin.tcp_sender import Message, Sender
+    from testbed.twin.tcp_sender import Sender
 
 DELAYED_ACK = 0.04  # Linux: TCP_DELACK_MIN
 QUICK_ACKS = 16  # packets at the beginning that are acknowledged one by one (Linux: TCP_MAX_QUICKACKS)

@@ -11,38 +11,37 @@ from collections.abc import Callable
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
-from testbed.twin.link import Ranges, Train
 from testbed.twin.link_path import Path
-from testbed.twin.tcp import TRAIN, Costs, Range, gaps, length
+from testbed.twin.tcp import TRAIN, Costs, Message, Range, gaps, length
+from testbed.twin.tcp_clock import RoundTrips
+from testbed.twin.train import Ranges, Train
 
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
     from testbed.twin.tcp_receiver import Receiver
 
-LEAST_TIMEOUT, MOST_TIMEOUT = 0.2, 120.0  # Linux: TCP_RTO_MIN, TCP_RTO_MAX
 PROBE_MARGIN = 0.012  # two ticks of 4 ms that Linux adds to its tail loss probe, and the one that it has begun
 LEFT = 0.7  # of the window after a loss (CUBIC)
 SLOW_START, QUEUEING = 16, (0.004, 0.016)  # HyStart: from so many packets on; seconds that tell of a queue
 GROWTH = 3 * (1 - LEFT) / (1 + LEFT)  # packets a round trip from then on: as much as Reno would get (RFC 9438, 4.3)
 
-Message = tuple[int, Callable[..., object], tuple[Any, ...]]  # where it ends, and whom to tell
 
-
-class Sender:
+class Sender(RoundTrips):
     """Sends payload to a receiver at the other end. Offsets count bytes from the first; windows count packets.
 
     ``beside`` is the receiver at this end, whose acknowledgements travel with what is sent.
     """
 
     __slots__ = (
-        "_backoff", "_costs", "_deadline", "_end", "_fastest", "_flight", "_judged", "_last_sent", "_loop", "_lost",
-        "_messages", "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_round", "_sacked", "_smoothed",
-        "_target", "_threshold", "_una", "_variation", "_wakes", "_window", "beside", "inflight",
+        "_costs", "_deadline", "_end", "_fastest", "_flight", "_judged", "_last_sent", "_loop", "_lost",
+        "_messages", "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_round", "_sacked",
+        "_target", "_threshold", "_una", "_wakes", "_window", "beside", "inflight",
     )  # fmt: skip
 
     beside: Receiver
 
     def __init__(self, loop: VirtualLoop, path: Path, costs: Costs, target: Receiver) -> None:
+        super().__init__()
         self._loop, self._path, self._costs, self._target = loop, path, costs, target
         self._messages: deque[Message] = target.messages
         self._flight: deque[Train] = deque()  # sent and not acknowledged
@@ -51,7 +50,7 @@ class Sender:
         self._peak = self._peak_until = 0  # most packets in flight in this window
         self._round, self._fastest = 0, inf  # where this round trip of slow start ends; the shortest one
         self._last_sent, self._deadline, self._wakes = -inf, inf, inf
-        self._smoothed, self._variation, self._backoff, self._probed = 0.0, 0.0, 1, False
+        self._probed = False
         self._lost: list[Range] = []  # to be sent again
         self._sacked: Ranges = ()
         self._recover = self._judged = 0  # where recovery ends; holes before that were found
@@ -152,7 +151,10 @@ class Sender:
 
     def acknowledged(self, train: Train) -> None:
         """An acknowledgement has come: one packet, or a train of them up to ``train.last``."""
-        ack, now = train.ack, self._loop.now
+        ack, now, flight = train.ack, self._loop.now, self._flight
+        if ack > self._una and train.count == len(flight) == 1 and ack == self._end and not self._recover:
+            self._settle(flight.pop(), ack, now)
+            return
         last = train.last if train.start == train.end else now
         if ack > self._una:
             self._una = ack
@@ -161,6 +163,21 @@ class Sender:
             self._hear_of_holes(train.sack, now)
         if self._lost or self._next < self._end:
             self._push(now, last)
+
+    def _settle(self, train: Train, ack: int, now: float) -> None:
+        """All has arrived and nothing waits: what :meth:`_forget` does comes down to this."""
+        self._una, self._backoff, self._probed = ack, 1, False
+        self.inflight -= train.count
+        if train.sent > -inf:
+            self.measured(now - train.sent)
+        window = self._window
+        if window < self._threshold:
+            if window < 2 * self._peak:
+                self._window = min(window + train.count, self._threshold)
+            if ack > self._round:
+                self._look_for_queue(now - train.born)
+        elif window <= self._peak + 1:
+            self._window = window + GROWTH * train.count / window
 
     def _forget(self, ack: int, now: float, last: float) -> None:
         """Drop what has arrived from the books, measure the round trip of its last packet, open the window."""
@@ -188,11 +205,13 @@ class Sender:
 
     def _look_for_queue(self, round_trip: float) -> None:
         """Leave slow start when the first packet of a window took clearly longer than the fastest (HyStart)."""
-        self._round, self._fastest = self._next, min(self._fastest, round_trip)
-        least, most = QUEUEING
-        limit = self._fastest + min(max(least, self._fastest / 8), most)
-        if self._window >= SLOW_START and round_trip > limit:
-            self._threshold = self._window
+        self._round = self._next
+        if round_trip < self._fastest:
+            self._fastest = round_trip
+        elif self._window >= SLOW_START:
+            least, most = QUEUEING
+            if round_trip > self._fastest + min(max(least, self._fastest / 8), most):
+                self._threshold = self._window
 
     def _hear_of_holes(self, sack: Ranges, now: float) -> None:
         """Later packets are there and earlier ones are not: lost at the third, else a quarter round trip later."""
@@ -240,21 +259,6 @@ class Sender:
         """In recovery, what is under way is neither acknowledged, nor known to be there, nor known to be lost."""
         missing = length(gaps(self._una, self._next, self._sacked)) - length(self._lost)
         self.inflight = max(0, ceil(missing / self._costs.step))
-
-    def measured(self, round_trip: float) -> None:
-        """A round trip took so many seconds."""
-        if not self._smoothed:
-            self._smoothed, self._variation = round_trip, round_trip / 2
-            return
-        error = round_trip - self._smoothed
-        self._smoothed += error / 8
-        self._variation += (abs(error) - self._variation) / 4
-
-    @property
-    def timeout(self) -> float:
-        """Seconds without an acknowledgement after which everything counts as lost."""
-        first = self._smoothed + max(LEAST_TIMEOUT, 4 * self._variation) if self._smoothed else 1.0
-        return min(MOST_TIMEOUT, first * self._backoff)
 
     def _arm(self, now: float) -> None:
         """(Re)start the clock of what is under way: a probe of the tail first, then the time-out."""

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from testbed.twin.link import Train
 from testbed.twin.link_path import Path
-from testbed.twin.tcp import Costs
+from testbed.twin.tcp import MOST_TIMEOUT, Costs
 from testbed.twin.tcp_receiver import Receiver
-from testbed.twin.tcp_sender import MOST_TIMEOUT, Sender
+from testbed.twin.tcp_sender import Sender
+from testbed.twin.train import Train
 
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop

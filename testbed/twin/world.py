@@ -32,10 +32,7 @@ Meddler = Callable[[Method[Any, Any], str, str], Iterable[float]]  # of a reques
 
 
 class World:
-    """``failed`` is told of an agent that ends by an error of its own; unless it is set, that ends the story.
-
-    ``meddler``, if set, says how much later each copy of a request is taken in; unless it is, one copy is, at once.
-    """
+    """``failed`` is told of an agent that ends by an error of its own; unless it is set, that ends the story."""
 
     def __init__(
         self,
@@ -124,6 +121,10 @@ class World:
     def node_at(self, address: str) -> str | None:
         """The node whose address is in ``host:port``, or None."""
         return self._nodes.get(address.rpartition(":")[0].strip("[]"))
+
+    def meddled(self, method: Method[Any, Any], caller: str, server: str) -> Iterable[float]:
+        """How much later each copy of a request is taken in: once and at once, unless a fault is injected."""
+        return self.meddler(method, caller, server) if self.meddler is not None else (0.0,)
 
     async def grave(self) -> None:
         """Never returns: where the dead go on."""

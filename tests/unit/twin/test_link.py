@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.shaping.queue import Direction, Treatment
-from testbed.twin.link import Lane, Train
+from testbed.twin.link import Lane
 from testbed.twin.loop import VirtualLoop
+from testbed.twin.train import Train
 
 Arrival = tuple[float, int]  # seconds after the packet before, bytes
 
