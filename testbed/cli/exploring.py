@@ -7,10 +7,10 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from testbed import units
-from testbed.cli.app import EXPLORED
+from testbed.cli.modelling import EXPLORED
+from testbed.cli.options import say
 from testbed.cli.tables import err
 from testbed.errors import UsageError
 from testbed.experiment.load import load
@@ -78,7 +78,7 @@ def explore_seeds(wish: Wish, first: int, runs: int, shrink: bool, as_json: bool
     found.sort(key=lambda each: each.seed)
     taken = time.monotonic() - began
     if as_json:
-        _say([asdict(each) for each in found])
+        say([asdict(each) for each in found])
     for name in dict.fromkeys(each.violation.invariant for each in found) if not as_json else ():
         same = [each for each in found if each.violation.invariant == name]
         _tell_finding(wish, search, same, shrink)
@@ -137,9 +137,3 @@ def _print_tale(wish: Wish, seed: int, tale: Tale) -> None:
 
 def _print(text: str) -> None:
     print(text)  # noqa: T201 - the product of the command
-
-
-def _say(data: Any) -> None:
-    import json
-
-    print(json.dumps(data, indent=2))  # noqa: T201
