@@ -11,8 +11,13 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
+from testbed.twin.fluid_pool import Pool, pool_for, pooled
+
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
+
+
+MANY = 32  # flows that hang together: so many are put into a pool if one bottleneck limits them all
 
 
 class TransferFailed(Exception):
@@ -26,6 +31,7 @@ class Resource:
         self.capacity = capacity
         self.flows: dict[Flow, None] = {}  # that draw from it now, in the order of their beginning
         self.awaited: dict[Flow, None] = {}  # by those that have begun and of which nothing has arrived yet
+        self.pool: Pool | None = None  # of all flows that draw from it
 
     def shared(self, flows: int) -> None:
         """So many flows draw from it from now on."""
@@ -39,9 +45,17 @@ class Disk(Resource):
 
 
 class Flow:
-    """Some bytes that move through several resources at one rate, ``cap`` bytes per second at most."""
+    """Some bytes that move through several resources at one rate, ``cap`` bytes per second at most.
 
-    __slots__ = ("cap", "done", "idle_since", "left", "patience", "rate", "resources", "since", "what", "when")
+    In a pool, ``goal`` is where it ends on the pool's clock, ``mark`` up to where it was accounted.
+    """
+
+    __slots__ = (
+        "cap", "done", "goal", "idle_since", "left", "mark", "patience", "pool", "rate", "resources", "since", "what",
+        "when",
+    )  # fmt: skip
+
+    pool: Pool | None
 
     def __init__(
         self, what: str, size: int, resources: Sequence[Resource], cap: float, patience: float,
@@ -49,7 +63,8 @@ class Flow:
     ) -> None:  # fmt: skip
         self.what, self.left, self.resources, self.cap = what, float(size), tuple(resources), cap
         self.patience, self.done = patience, done
-        self.rate = self.since = 0.0
+        self.rate = self.since = self.goal = self.mark = 0.0
+        self.pool = None
         self.when = inf  # it ends, at its present rate
         self.idle_since: float | None = None
 
@@ -57,10 +72,12 @@ class Flow:
 class Fluid:
     """All flows of a twin."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: VirtualLoop, many: int = MANY) -> None:
+        self._loop, self._many = loop, many
         self._flows: dict[Flow, None] = {}
         self._changed: dict[Resource, None] = {}
+        self._unsettled: dict[Pool, None] = {}
+        self._recounted: dict[Resource, None] = {}  # of pools
         self._is_asked = False
 
     async def move(
@@ -95,10 +112,20 @@ class Fluid:
         for resource in flow.resources:
             del resource.awaited[flow]
             resource.flows[flow] = None
-        if any(resource.capacity is not None for resource in flow.resources):
+        pool = pool_for(flow)
+        if pool is not None:
+            pool.add(flow)
+            self._resettle(pool, flow)
+        elif any(resource.capacity is not None for resource in flow.resources):
             self.changed(*flow.resources)
         else:
             self._set_rate(flow, flow.cap)
+
+    def _resettle(self, pool: Pool, flow: Flow) -> None:
+        """``flow`` joined or left a pool."""
+        self._unsettled[pool] = None
+        self._recounted.update(dict.fromkeys(flow.resources))
+        self.changed()
 
     def changed(self, *resources: Resource) -> None:
         """The capacity or the flows of these changed: shares are computed anew at this instant, once."""
@@ -111,19 +138,41 @@ class Fluid:
     def settle(self) -> None:
         """Compute the shares of all flows that a change can have touched."""
         self._is_asked = False
+        for pool in self._unsettled:
+            if pool.flows and not pool.share():
+                self._changed[pool.bottleneck] = None
+        for resource in self._recounted:
+            resource.shared(len(resource.flows))
+        self._unsettled.clear()
+        self._recounted.clear()
+        if self._changed:
+            self._settle_anew()
+
+    def _settle_anew(self) -> None:
         changed, self._changed = self._changed, {}
         for resource in changed:
             if resource.capacity == 0.0:
                 for flow in resource.awaited:
                     self._halt(flow)
         resources, flows = _touched(changed)
+        for pool in dict.fromkeys(flow.pool for flow in flows if flow.pool is not None):
+            pool.dissolve()
         for resource in resources:
             resource.shared(len(resource.flows))
-        for flow, rate in _shares(resources, flows).items():
+        rates = _shares(resources, flows)
+        if len(rates) >= self._many:
+            for flow in flows:
+                self._account(flow)
+            if pooled(self._loop, rates, resources) is not None:
+                return
+        for flow, rate in rates.items():
             if rate != flow.rate or (rate == 0.0 and flow.idle_since is None):
                 self._set_rate(flow, rate)
 
     def _account(self, flow: Flow) -> None:
+        if flow.pool is not None:
+            flow.pool.account(flow)
+            return
         now = self._loop.now
         moved = min(flow.left, flow.rate * (now - flow.since)) if now > flow.since else 0.0
         flow.left -= moved
@@ -140,7 +189,12 @@ class Fluid:
             del self._flows[flow]
             for resource in flow.resources:
                 del resource.flows[flow]
-            self.changed(*flow.resources)
+            pool = flow.pool
+            if pool is not None:
+                pool.remove(flow)
+                self._resettle(pool, flow)
+            else:
+                self.changed(*flow.resources)
 
     def _set_rate(self, flow: Flow, rate: float) -> None:
         now = self._loop.now
