@@ -91,14 +91,24 @@ def same_size(spec: NodeSpec, role: NodeRole) -> bool:
     return (role.slots, *room) == (spec.slots, spec.disk_bytes, spec.memory_bytes)
 
 
-def forgotten(core: Core, has_places: bool) -> Iterator[str]:
-    """Calls for which nothing is under way although it could be; ``has_places``: the policy gives each call a place.
-
-    A policy of the user's own may leave calls where they are.
-    """
+def forgotten(core: Core, scheduler: str) -> Iterator[str]:
+    """Calls for which nothing is under way although it could be. A policy of the user's own may leave them there."""
     yield from _unadmitted(core.head)
-    if not has_places:
-        return
+    if scheduler == "balancing":
+        yield from _at_rest(core)
+    elif scheduler in ("fcfs", "random"):
+        yield from _without_place(core)
+
+
+def _at_rest(core: Core) -> Iterator[str]:
+    for call in core.pending.calls.values():
+        fit = [node for node in core.cluster.nodes if node.up and node.bit & call.registration.fits]
+        if fit and all(_stands_still(call, node, core) for node in core.cluster.nodes if node.up):
+            yield f"call {call.id} waits, and no node does anything"
+
+
+def _without_place(core: Core) -> Iterator[str]:
+    """With a policy that gives each call a place at a node, where something is done then."""
     claimed = Counter(call.place.index for call in core.pending.calls.values() if call.place is not None)
     for call in core.pending.calls.values():
         if call.place is None:

@@ -160,7 +160,7 @@ def _idle_ones_end(seen: Observed) -> Iterator[str]:
 
 def _nobody_is_forgotten(seen: Observed) -> Iterator[str]:
     for head in _settled(seen):
-        for sentence in books.forgotten(head.core, head.options.scheduler in ("fcfs", "random")):
+        for sentence in books.forgotten(head.core, str(head.options.scheduler)):
             yield f"at {head.site.node} {sentence}"
 
 
@@ -257,8 +257,9 @@ ALL = (
     ),
     Invariant(
         "nobody is forgotten",
-        "No call waits where a node that could take it has a free slot that nobody claims, or does nothing at all, "
-        "nor for room at the head that could be made (with the policies fcfs and random).",
+        "No call waits for room at the head that could be made, nor while a node that could take it has a free slot "
+        "that nobody claims, nor at a node that does nothing (fcfs, random), nor while no node does anything "
+        "(balancing).",
         _nobody_is_forgotten,
     ),
     Invariant(

@@ -143,8 +143,9 @@ def _dead(platform: Platform) -> None:
         (_forgotten, "nobody is forgotten"), (_dead, "members are known"),
     ],
 )  # fmt: skip
-def test_each_invariant_sees_what_it_is_for(falsify: Callable[[Platform], None], violated: str) -> None:
-    platform = Platform(function("f", 3), idle_timeout="9s")
+@pytest.mark.parametrize("scheduler", ["fcfs", "balancing"])
+def test_each_invariant_sees_what_it_is_for(falsify: Callable[[Platform], None], violated: str, scheduler: str) -> None:
+    platform = Platform(function("f", 3), idle_timeout="9s", scheduler=scheduler)
 
     def wrong() -> set[str]:
         now = platform.world.loop.now
