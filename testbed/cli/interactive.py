@@ -16,11 +16,12 @@ def up(
     topology: Path,
     name: Annotated[str, typer.Option(help="What to call the network in exec, shell and down.")] = "",
     substrate: Annotated[str, typer.Option(help="What carries it.")] = "netns",
+    cli: Annotated[bool, typer.Option("--cli", help="Mininet's own command line; the network ends with it.")] = False,
 ) -> int:
     """Bring a network up and leave it up, for any program of yours: see shell, exec and down."""
-    from testbed.cli.network import bring_up
+    from testbed.cli.network import bring_up, talk
 
-    return bring_up(topology, name, substrate)
+    return (talk if cli else bring_up)(topology, name, substrate)
 
 
 @commands.command()

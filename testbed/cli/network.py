@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from testbed.cli.files import topology_of
 from testbed.cli.tables import err
@@ -25,9 +26,7 @@ ANONYMOUS = "arena-"  # networks that nobody named: of scripts and tests, which 
 def bring_up(path: Path, name: str, substrate: str) -> int:
     """Bring the network of ``path`` up in the background; returns when it is usable."""
     topology, carrier = topology_of(path), named(substrate)
-    name = name or topology.name
-    if name in registry.names():
-        raise UsageError(f"A network called {name!r} is up already. End it with `testbed down {name}`, or use --name.")
+    name = _free(name or topology.name)
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(reading)
@@ -47,6 +46,42 @@ def bring_up(path: Path, name: str, substrate: str) -> int:
     )
     print(name)  # noqa: T201
     return 0
+
+
+def _free(name: str) -> str:
+    if name in registry.names():
+        raise UsageError(f"A network called {name!r} is up already. End it with `testbed down {name}`, or use --name.")
+    return name
+
+
+@runtime_checkable
+class Talkative(Protocol):
+    """A network with a command line of its own."""
+
+    def command_line(self) -> None: ...
+
+
+def talk(path: Path, name: str, substrate: str) -> int:
+    """Bring the network of ``path`` up and hand this terminal to its own command line; it ends with that."""
+    topology, carrier = topology_of(path), named(substrate)
+
+    def work() -> int:
+        with carrier.open(topology, RUNTIME / "hosts", 0, {}) as network:
+            if not isinstance(network, Talkative):
+                raise UsageError(f"Networks of the substrate {substrate} have no command line: leave out --cli.")
+            network.command_line()
+        return 0
+
+    return carrier.enter(lambda: _told(work), _free(name or topology.name))
+
+
+def _told(work: Callable[[], int]) -> int:
+    """Run ``work`` and tell its error here: only an exit status leaves the arena."""
+    try:
+        return work()
+    except TestbedError as error:
+        err.print(str(error), style="red", soft_wrap=True, markup=False)
+        return error.exit_status
 
 
 def _background(substrate: Substrate, topology: Topology, name: str, pipe: int) -> int:

@@ -25,7 +25,7 @@ _HOST_SETTINGS = {
     "ipv6/conf/default/accept_ra": "0",  # nobody asks for routers, nobody follows one
 }
 _ROUTER_SETTINGS = {**_HOST_SETTINGS, "ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}
-_FABRIC_SETTINGS = {"ipv6/conf/default/disable_ipv6": "1"}
+FABRIC_SETTINGS = {"ipv6/conf/default/disable_ipv6": "1"}
 
 
 Known = Sequence[tuple[Interface, Interface]]
@@ -42,15 +42,31 @@ class Spaces:
         """In a thread that ends afterwards: new namespaces, with these settings below /proc/sys/net."""
         linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWUTS)
         socket.sethostname(name or "fabric")
-        for setting, value in settings.items():
-            _write(f"/proc/sys/net/{setting}", value)
+        put_in_force(settings)
         self.net[name] = linux.namespace("net")
+        self.uts[name] = linux.namespace("uts")
+
+    def christen(self, name: str) -> None:
+        """In a thread that ends afterwards: a new host-name namespace alone; somebody else makes the network's."""
+        linux.unshare(linux.CLONE_NEWUTS)
+        socket.sethostname(name)
         self.uts[name] = linux.namespace("uts")
 
     def close(self) -> None:
         """Let go of all; the kernel removes a namespace that nobody holds, with everything in it."""
         for fd in (*self.net.values(), *self.uts.values()):
             os.close(fd)
+
+
+def settings_of(node: Node) -> Mapping[str, str]:
+    """What a host or router wants to be set below /proc/sys/net."""
+    return _ROUTER_SETTINGS if node.kind == "router" else _HOST_SETTINGS
+
+
+def put_in_force(settings: Mapping[str, str]) -> None:
+    """Write settings below /proc/sys/net in the calling thread's network namespace."""
+    for setting, value in settings.items():
+        _write(f"/proc/sys/net/{setting}", value)
 
 
 def _write(path: str, value: str) -> None:
@@ -67,10 +83,9 @@ def _write(path: str, value: str) -> None:
 
 def make_spaces(topology: Topology, spaces: Spaces) -> None:
     """Make the namespaces of all hosts and routers, and the fabric."""
-    wanted = [(node.name, _ROUTER_SETTINGS if node.kind == "router" else _HOST_SETTINGS)
-              for node in topology.of_kind("host", "router")]  # fmt: skip
+    wanted = [(node.name, settings_of(node)) for node in topology.of_kind("host", "router")]
     with ThreadPoolExecutor(2) as threads:  # the kernel makes two namespaces at a time, hardly more
-        list(threads.map(lambda each: spaces.make(*each), [(FABRIC, _FABRIC_SETTINGS), *wanted]))
+        list(threads.map(lambda each: spaces.make(*each), [(FABRIC, FABRIC_SETTINGS), *wanted]))
 
 
 def _end(spot: Spot, mac: str, here: str, layout: Layout, spaces: Spaces) -> VethEnd:

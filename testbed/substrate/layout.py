@@ -48,7 +48,7 @@ class Layout:
     def __init__(self, topology: Topology, mechanisms: Mapping[str, Mechanism]) -> None:
         self._indices: dict[str, int] = defaultdict(lambda: _FIRST_INDEX)
         self._switches = {node.name for node in topology.of_kind("switch")}
-        self.bridges = {name: self._spot(FABRIC, f"b{at}") for at, name in enumerate(self._switches_in_order(topology))}
+        self.bridges = self._bridges(topology)
         self.ends: dict[End, Spot] = {}
         self.ports: dict[End, Spot] = {}
         for at, link in enumerate(topology.links.values()):
@@ -59,8 +59,12 @@ class Layout:
             for pair in self._pairs(link):
                 self.pairs_by_net.setdefault(pair.near.net, []).append(pair)
 
-    def _switches_in_order(self, topology: Topology) -> Iterator[str]:
-        return (node.name for node in topology.of_kind("switch"))
+    def _bridges(self, topology: Topology) -> dict[str, Spot]:
+        return {node.name: self._spot(FABRIC, f"b{at}") for at, node in enumerate(topology.of_kind("switch"))}
+
+    def _port(self, end: Interface, label: str) -> str:
+        """What the port of a switch is called; ``label`` is unlike that of any other."""
+        return f"p{label}"
 
     def _spot(self, net: str, name: str) -> Spot:
         index = self._indices[net]
@@ -70,7 +74,7 @@ class Layout:
     def _place(self, link: Link, end: Interface, label: str, relayed: bool) -> None:
         key = End(link.name, end.node)
         on_switch = end.node in self._switches
-        self.ends[key] = self._spot(FABRIC, f"p{label}") if on_switch else self._spot(end.node, end.name)
+        self.ends[key] = self._spot(FABRIC, self._port(end, label)) if on_switch else self._spot(end.node, end.name)
         if relayed:
             self.ports[key] = self._spot(FABRIC, f"r{label}")
 
@@ -89,7 +93,7 @@ class Layout:
     @cached_property
     def masters(self) -> Mapping[Spot, int]:
         """For each switch port the index of its bridge."""
-        return {spot: self.bridges[end.node].index for end, spot in self.ends.items() if end.node in self._switches}
+        return {spot: self.bridges[end.node].index for end, spot in self.ends.items() if end.node in self.bridges}
 
 
 def _another(mac: str) -> str:

@@ -76,10 +76,10 @@ def _congestion_control() -> str:
         return "unknown"
 
 
-def _shapers(
+def put_shapers(
     wires: Sequence[Wire], mechanisms: Mapping[str, Mechanism], seed: int, undo: ExitStack
 ) -> dict[Mechanism, Shaper]:
-    """One shaper for each mechanism in use."""
+    """One shaper for each mechanism in use, ended by ``undo``."""
     found: dict[Mechanism, Shaper] = {}
     for mechanism in sorted(set(mechanisms.values())):
         served = [wire for wire in wires if mechanisms[wire.link] == mechanism]
@@ -126,11 +126,17 @@ class NetnsSubstrate:
             undo.callback(build.delete, spaces)
             build.build(topology, layout, spaces)
             resolve_names(topology, undo)
-            shapers = _shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
-            hosts = _hosts(topology, folder.absolute(), spaces)
-            undo.callback(_end_all, hosts)
-            registry.publish(arena.RUNTIME, {name: (host.net, host.uts) for name, host in hosts.items()})
+            shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
+            hosts = open_hosts(topology, folder.absolute(), spaces, undo)
             yield NetnsNetwork(topology, mechanisms, hosts, shapers)
+
+
+def open_hosts(topology: Topology, folder: Path, spaces: build.Spaces, undo: ExitStack) -> dict[str, NetnsHost]:
+    """The handles to all hosts and routers, known to `testbed exec`; ``undo`` ends what was started on them."""
+    hosts = _hosts(topology, folder, spaces)
+    undo.callback(_end_all, hosts)
+    registry.publish(arena.RUNTIME, {name: (host.net, host.uts) for name, host in hosts.items()})
+    return hosts
 
 
 def _hosts(topology: Topology, folder: Path, spaces: build.Spaces) -> dict[str, NetnsHost]:

@@ -231,6 +231,14 @@ def _program(*argv: str) -> Callable[[], str]:
     return attempt
 
 
+def _mininet() -> str:
+    try:
+        from mininet.net import VERSION
+    except ImportError as error:  # also of what it uses: Python 3.12 has no distutils any more
+        raise FileNotFoundError(str(error)) from error
+    return f"Mininet {VERSION}"
+
+
 _SCHEDULERS = "apt-get install linux-modules-extra-$(uname -r), or a kernel built with CONFIG_NET_SCH_{}"
 _ROWS: Mapping[str, _Row] = {
     "root": _Row(_root, "user namespaces give the rights that are needed", "run as root or with sudo"),
@@ -251,6 +259,7 @@ _ROWS: Mapping[str, _Row] = {
     "iperf3": _Row(_program("iperf3", "--version"), "tests with iperf3 are skipped", "apt-get install iperf3"),
     "sshd": _Row(_program("sshd", "-V"), "hosts without `access: ssh`", "apt-get install openssh-server"),
     "chromium": _Row(_program("chromium", "--version"), "reports are not looked at", "apt-get install chromium"),
-    "mininet": _Row(_program("mnexec", "true"), "the namespace substrate", "apt-get install mininet"),
+    "mininet": _Row(_mininet, "the namespace substrate", "pip install mininet setuptools"),
+    "mnexec": _Row(_program("mnexec", "-n", "true"), "the namespace substrate", "apt-get install mininet", True),
     "sudo": _Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }
