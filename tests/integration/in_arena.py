@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 # Loaded before privileges are dropped: an ordinary user may not be able to read the interpreter's own files.
+import testbed.substrate.mininet_nodes
 import testbed.substrate.netns  # noqa: F401
 from testbed.substrate.arena import run_inside
 from testbed.topology.load import parse
@@ -17,6 +18,8 @@ from testbed.topology.model import Topology
 NOBODY = 65534
 USERS = ["root", "nobody"] if os.geteuid() == 0 else ["self"]
 each_user = pytest.mark.parametrize("user", USERS)
+MININET = pytest.param("mininet", marks=pytest.mark.feature("mnexec"))
+each_substrate = pytest.mark.parametrize("substrate", ["netns", MININET])
 
 LINE = """
 name: line

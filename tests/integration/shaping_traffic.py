@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from testbed.linux import entered
 from testbed.shaping.base import Counters
-from testbed.substrate.base import Capabilities, Feature
-from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate
+from testbed.substrate.base import Capabilities, Feature, Substrate
+from testbed.substrate.find import named
 from testbed.topology.load import parse
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
@@ -37,15 +37,17 @@ _SO_TIMESTAMPNS = 35
 _STAMPED = struct.Struct("=Id")
 
 
-class Offering(NetnsSubstrate):
-    """The namespace substrate on a machine that has this one mechanism only."""
+def offering(carrier: str, mechanism: str) -> Substrate:
+    """A substrate on a machine that has this one mechanism only."""
+    names = ("netem", "tbf", "relay")
+    found = Capabilities({name: Feature(name, name == mechanism, "") for name in names})
 
-    def __init__(self, mechanism: str) -> None:
-        self._mechanism = mechanism
+    class Offering(type(named(carrier))):  # type: ignore[misc]
+        def probe(self) -> Capabilities:
+            return found
 
-    def probe(self) -> Capabilities:
-        names = ("netem", "tbf", "relay")
-        return Capabilities({name: Feature(name, name == self._mechanism, "") for name in names})
+    made: Substrate = Offering()
+    return made
 
 
 def shape(**keys: object) -> Shape:
@@ -54,12 +56,14 @@ def shape(**keys: object) -> Shape:
 
 
 @contextmanager
-def shaped(mechanism: str, forward: Shape, backward: Shape | None = None) -> Iterator[NetnsNetwork]:
+def shaped(
+    mechanism: str, forward: Shape, backward: Shape | None = None, carrier: str = "netns"
+) -> Iterator[Any]:
     """Two hosts and a link that this mechanism serves, with these shapes."""
     topology = parse(TWO_HOSTS, "two.yaml")
     shapes = (forward, forward if backward is None else backward)
     with (tempfile.TemporaryDirectory() as folder,
-          Offering(mechanism).open(topology, Path(folder), 1, {LINK: shapes}) as network):  # fmt: skip
+          offering(carrier, mechanism).open(topology, Path(folder), 1, {LINK: shapes}) as network):  # fmt: skip
         assert network.mechanisms[LINK] == mechanism
         for end, each in zip((THERE, BACK), shapes, strict=True):
             network.shape(end, each)
@@ -82,7 +86,7 @@ class Arrival:
 class Flow:
     """Numbered datagrams from one host to the other, of ``size`` bytes on the wire."""
 
-    def __init__(self, network: NetnsNetwork, sender: str, receiver: str, size: int = 142, family: Family = 4) -> None:
+    def __init__(self, network: Any, sender: str, receiver: str, size: int = 142, family: Family = 4) -> None:
         kind = socket.AF_INET if family == 4 else socket.AF_INET6
         with entered(network.host(receiver).net):
             self._inbox = socket.socket(kind, socket.SOCK_DGRAM)
@@ -137,7 +141,7 @@ class Flow:
         return [each.took for each in self.arrivals]
 
 
-def warmed(network: NetnsNetwork, family: Family = 4) -> NetnsNetwork:
+def warmed(network: Any, family: Family = 4) -> Any:
     """Addresses are resolved both ways, whatever the link loses."""
     deadline = time.monotonic() + 10
     for sender, receiver in (("h1", "h2"), ("h2", "h1")):
@@ -149,13 +153,13 @@ def warmed(network: NetnsNetwork, family: Family = 4) -> NetnsNetwork:
     return network
 
 
-def since(before: Mapping[End, Counters], network: NetnsNetwork, end: End) -> Counters:
+def since(before: Mapping[End, Counters], network: Any, end: End) -> Counters:
     """What ``end`` has counted since ``before``."""
     old, new = before[end], network.counters()[end]
     return Counters(*(getattr(new, name) - getattr(old, name) for name in Counters.__slots__))
 
 
-def transfer(network: NetnsNetwork, sender: str, receiver: str, size: int, family: Family = 4) -> float:
+def transfer(network: Any, sender: str, receiver: str, size: int, family: Family = 4) -> float:
     """Send ``size`` bytes over TCP in pieces of 64 KiB; how many seconds it took. What comes is what was sent."""
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     piece = hashlib.sha256(b"piece").digest() * 2048

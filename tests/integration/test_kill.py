@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from testbed.netlink import Netlink
 from testbed.seeds import stream
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME, run_inside
-from testbed.substrate.netns import NetnsSubstrate
+from testbed.substrate.find import named
 
 pytestmark = pytest.mark.feature("netns")
 WITHIN_S = 20.0
@@ -30,13 +31,15 @@ name: shaped
 nodes: {h1: {}, h2: {}, s1: {kind: switch}, r1: {kind: router}}
 links: [[h1, s1], {ends: [s1, r1], delay: 2ms}, {ends: [r1, h2], rate: 10Mbit}]
 """
+SUBSTRATES = ["netns", "mininet"] if shutil.which("mnexec") else ["netns"]
 NETWORKS = [star(20), line(), line(SHAPED)]
 
 
 def live(first: int) -> int:
     """Build networks, run programs on their hosts, tear them down, again and again."""
     for number in itertools.count(first):
-        with NetnsSubstrate().open(NETWORKS[number % len(NETWORKS)], RUNTIME / "hosts", 1, {}) as network:
+        carrier = named(SUBSTRATES[number % len(SUBSTRATES)])
+        with carrier.open(NETWORKS[number // 2 % len(NETWORKS)], RUNTIME / "hosts", 1, {}) as network:
             for name in ("h1", "h2"):
                 network.host(name).start(["sh", "-c", "sleep 1000 & sleep 1000"], RUNTIME / "agents" / name)
             network.host("h1").run(["ping", "-c1", "-W1", "h2"], check=False)

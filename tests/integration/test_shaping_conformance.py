@@ -11,7 +11,7 @@ from collections.abc import Callable
 from statistics import median
 
 import pytest
-from in_arena import each_user, passes
+from in_arena import MININET, each_user, passes
 
 from shaping_traffic import (  # isort: skip  # a helper in this folder, as in_arena is
     BACK, LINK, OVERHEAD, THERE, Family, Flow, quantile, shape, shaped, since, transfer, warmed,
@@ -20,6 +20,7 @@ from shaping_traffic import (  # isort: skip  # a helper in this folder, as in_a
 NETEM = pytest.param("netem", marks=pytest.mark.feature("netem"))
 each_full = pytest.mark.parametrize("mechanism", ["relay", NETEM])
 each_rate = pytest.mark.parametrize("mechanism", ["relay", "tbf", NETEM])
+each_carrier = pytest.mark.parametrize("carrier", ["netns", MININET])  # where switches or nodes may have a say
 each_family = pytest.mark.parametrize("family", [4, 6])
 
 CLOCKS_S = 50e-6  # two clocks are read one after the other
@@ -36,12 +37,13 @@ def best_of_five(attempt: Callable[[], str]) -> None:
     assert not said[-1], said
 
 
+@each_carrier
 @each_full
 @each_family
 @each_user
-def test_every_packet_takes_the_delay_of_its_direction(mechanism: str, family: Family, user: str) -> None:
+def test_every_packet_takes_the_delay_of_its_direction(mechanism: str, family: Family, user: str, carrier: str) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(delay="1ms"), shape(delay="50ms")) as network:
+        with shaped(mechanism, shape(delay="1ms"), shape(delay="50ms"), carrier) as network:
             warmed(network, family)
             for forward, backward in ((1, 50), (5, 10), (10, 5), (50, 1)):
                 network.shape(THERE, shape(delay=f"{forward}ms"))
@@ -83,11 +85,14 @@ def test_jitter_spreads_the_delay(mechanism: str, distribution: str) -> None:
     passes(work)
 
 
+@each_carrier
 @each_full
 @pytest.mark.parametrize(("share", "least", "most"), [("1%", 32, 68), ("10%", 446, 554)])
-def test_loss_lies_within_the_binomial_99_percent_interval(mechanism: str, share: str, least: int, most: int) -> None:
+def test_loss_lies_within_the_binomial_99_percent_interval(
+    mechanism: str, share: str, least: int, most: int, carrier: str
+) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(loss=share), shape()) as network:
+        with shaped(mechanism, shape(loss=share), shape(), carrier) as network:
             before = warmed(network).counters()
             with Flow(network, "h1", "h2") as flow:
                 flow.send(5000, 0.0001)
@@ -125,11 +130,12 @@ def test_a_rate_is_exact_for_full_frames(mechanism: str, megabits: int, frames: 
     passes(work)
 
 
+@each_carrier
 @each_rate
 @each_family
-def test_a_rate_holds_for_segmentation_offload_traffic(mechanism: str, family: Family) -> None:
+def test_a_rate_holds_for_segmentation_offload_traffic(mechanism: str, family: Family, carrier: str) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(rate="100Mbit", queue="200p"), shape()) as network:
+        with shaped(mechanism, shape(rate="100Mbit", queue="200p"), shape(), carrier) as network:
             warmed(network, family)
             payload = 1514 - OVERHEAD[family] - 24  # TCP has 12 bytes of header more than UDP, and 12 of options
 
@@ -172,11 +178,12 @@ def test_tcp_survives_loss_corruption_duplication_and_reordering(mechanism: str)
     passes(work)
 
 
+@each_carrier
 @each_rate
 @pytest.mark.parametrize("queue", ["20p", f"{20 * FRAME}B"])
-def test_a_full_queue_drops_its_tail(mechanism: str, queue: str) -> None:
+def test_a_full_queue_drops_its_tail(mechanism: str, queue: str, carrier: str) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(rate="10Mbit", queue=queue), shape()) as network:
+        with shaped(mechanism, shape(rate="10Mbit", queue=queue), shape(), carrier) as network:
             before = warmed(network).counters()
             with Flow(network, "h1", "h2", FRAME) as flow:
                 start = time.monotonic()
@@ -191,10 +198,12 @@ def test_a_full_queue_drops_its_tail(mechanism: str, queue: str) -> None:
     passes(work)
 
 
+@each_carrier
 @each_full
-def test_a_changed_delay_holds_at_once_and_loses_nothing(mechanism: str) -> None:
+def test_a_changed_delay_holds_at_once_and_loses_nothing(mechanism: str, carrier: str) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(delay="5ms"), shape()) as network, Flow(warmed(network), "h1", "h2") as flow:
+        with (shaped(mechanism, shape(delay="5ms"), shape(), carrier) as network,
+              Flow(warmed(network), "h1", "h2") as flow):  # fmt: skip
             changes = []
             for milliseconds in (5, 30, 10):
                 network.shape(THERE, shape(delay=f"{milliseconds}ms"))
@@ -212,11 +221,13 @@ def test_a_changed_delay_holds_at_once_and_loses_nothing(mechanism: str) -> None
     passes(work)
 
 
+@each_carrier
 @each_rate
-def test_a_changed_rate_holds_for_what_waits(mechanism: str) -> None:
+def test_a_changed_rate_holds_for_what_waits(mechanism: str, carrier: str) -> None:
     def work() -> None:
         slow, fast = shape(rate="400kbit", queue="100p"), shape(rate="100Mbit", queue="100p")
-        with shaped(mechanism, slow, shape()) as network, Flow(warmed(network), "h1", "h2", FRAME) as flow:
+        with (shaped(mechanism, slow, shape(), carrier) as network,
+              Flow(warmed(network), "h1", "h2", FRAME) as flow):  # fmt: skip
             flow.send(30)  # 0.9 s at the slow rate
             flow.collect(0.1)
             assert len(flow.arrivals) < 10
@@ -227,10 +238,11 @@ def test_a_changed_rate_holds_for_what_waits(mechanism: str) -> None:
     passes(work)
 
 
+@each_carrier
 @each_rate
-def test_a_cut_link_carries_nothing_and_a_mended_one_its_shape_again(mechanism: str) -> None:
+def test_a_cut_link_carries_nothing_and_a_mended_one_its_shape_again(mechanism: str, carrier: str) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(rate="50Mbit"), shape(rate="50Mbit")) as network:
+        with shaped(mechanism, shape(rate="50Mbit"), shape(rate="50Mbit"), carrier) as network:
             warmed(network)
             for sender, receiver, end in (("h1", "h2", THERE), ("h2", "h1", BACK)):
                 with Flow(network, sender, receiver) as flow:

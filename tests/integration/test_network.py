@@ -1,4 +1,7 @@
-"""Networks of namespaces: what was asked for is there, reaches, is counted, can be cut, and goes away."""
+"""One suite for all substrates of this machine: what was asked for is there, reaches, is counted, is cut, goes away.
+
+How well links are shaped is in test_shaping_conformance.py, what happens when the driver is killed in test_kill.py.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_arena import LINE, each_user, line, passes, star
+from in_arena import LINE, each_substrate, each_user, line, passes, star
 
 from testbed.errors import CommandFailed, ShapeNotInForce, TestbedError
 from testbed.substrate.arena import RUNTIME
-from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate
+from testbed.substrate.find import named
+from testbed.substrate.netns import NetnsNetwork
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
 
@@ -20,8 +24,8 @@ pytestmark = pytest.mark.feature("netns")
 HOSTS = RUNTIME / "hosts"
 
 
-def opened(topology: Topology, **more: Any) -> Any:
-    return NetnsSubstrate().open(topology, HOSTS, 1, more.get("later", {}))
+def opened(substrate: str, topology: Topology, **more: Any) -> Any:
+    return named(substrate).open(topology, HOSTS, 1, more.get("later", {}))
 
 
 def open_files() -> int:
@@ -33,17 +37,21 @@ def reaches(network: NetnsNetwork, start: str, goal: str, family: int) -> bool:
     return network.host(start).run(argv, check=False).status == 0
 
 
-def test_a_network_cannot_be_opened_outside_of_an_arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@each_substrate
+def test_a_network_cannot_be_opened_outside_of_an_arena(
+    substrate: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("TESTBED_ARENA", raising=False)
-    with pytest.raises(TestbedError, match="arena"), NetnsSubstrate().open(line(), tmp_path, 1, {}):
+    with pytest.raises(TestbedError, match="arena"), named(substrate).open(line(), tmp_path, 1, {}):
         pass
 
 
+@each_substrate
 @pytest.mark.feature("ping")
 @each_user
-def test_hosts_reach_each_other_over_switches_and_routers_in_both_families(user: str) -> None:
+def test_hosts_reach_each_other_over_switches_and_routers_in_both_families(substrate: str, user: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             for start, goal in [("h1", "h3"), ("h1", "h2"), ("h2", "h3"), ("r1", "h1")]:
                 assert reaches(network, start, goal, 4), (start, goal, 4)
                 assert reaches(network, start, goal, 6), (start, goal, 6)
@@ -51,11 +59,12 @@ def test_hosts_reach_each_other_over_switches_and_routers_in_both_families(user:
     passes(work, user)
 
 
+@each_substrate
 @each_user
-def test_names_resolve_on_every_host_and_each_knows_its_own(user: str) -> None:
+def test_names_resolve_on_every_host_and_each_knows_its_own(substrate: str, user: str) -> None:
     def work() -> None:
         before = Path("/etc/hosts").read_text()
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             for name in ("h1", "h2", "h3", "r1"):
                 assert network.host(name).run(["hostname"]).stdout.strip() == name
                 found = network.host(name).run(["getent", "ahosts", "h2"]).stdout
@@ -66,10 +75,11 @@ def test_names_resolve_on_every_host_and_each_knows_its_own(user: str) -> None:
     passes(work, user)
 
 
-def test_hardware_addresses_names_and_mtu_are_those_of_the_topology() -> None:
+@each_substrate
+def test_hardware_addresses_names_and_mtu_are_those_of_the_topology(substrate: str) -> None:
     def work() -> None:
         topology = line("name: small\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], mtu: 1400}]\n")
-        with opened(topology) as network:
+        with opened(substrate, topology) as network:
             for link, end in topology.interfaces["a"]:
                 said = network.host("a").run(["ip", "-o", "link", "show", end.name]).stdout
                 assert end.mac in said
@@ -78,9 +88,31 @@ def test_hardware_addresses_names_and_mtu_are_those_of_the_topology() -> None:
     passes(work)
 
 
-def test_a_command_gives_its_status_and_its_output() -> None:
+@each_substrate
+@each_user
+def test_addresses_and_routes_are_those_of_the_topology(substrate: str, user: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
+            for node in network.topology.of_kind("host", "router"):
+                host = network.host(node.name)
+                addresses, routes = (host.run(["ip", "-o", *words]).stdout
+                                     for words in (["addr"], ["route", "show", "table", "main"]))  # fmt: skip
+                routes += host.run(["ip", "-o", "-6", "route"]).stdout
+                for _, end in network.topology.interfaces[node.name]:
+                    assert f"{end.name}    inet {end.ipv4} " in addresses
+                    assert f"{end.name}    inet6 {end.ipv6} " in addresses
+                for route in node.routes:
+                    goal = "default" if route.destination.prefixlen == 0 else route.destination
+                    assert f"{goal} via {route.gateway} dev {route.interface} " in routes
+            assert any(network.topology.nodes[name].routes for name in ("h1", "h2"))
+
+    passes(work, user)
+
+
+@each_substrate
+def test_a_command_gives_its_status_and_its_output(substrate: str) -> None:
+    def work() -> None:
+        with opened(substrate, line()) as network:
             host = network.host("h1")
             done = host.run(["sh", "-c", "echo out; echo err >&2; pwd; exit 4"], check=False)
             assert (done.status, done.stdout, done.stderr) == (4, f"out\n{host.folder}\n", "err\n")
@@ -92,9 +124,10 @@ def test_a_command_gives_its_status_and_its_output() -> None:
     passes(work)
 
 
-def test_a_command_that_takes_too_long_is_killed_with_what_it_started() -> None:
+@each_substrate
+def test_a_command_that_takes_too_long_is_killed_with_what_it_started(substrate: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             with pytest.raises(TimeoutError, match=r"did not end within 0.2 s; it had said 'started"):
                 network.host("h1").run(["sh", "-c", "echo started; sleep 1234 & sleep 1234"], timeout=0.2)
             deadline = time.monotonic() + 10
@@ -104,9 +137,10 @@ def test_a_command_that_takes_too_long_is_killed_with_what_it_started() -> None:
     passes(work)
 
 
-def test_a_process_leaves_its_record_in_its_folder() -> None:
+@each_substrate
+def test_a_process_leaves_its_record_in_its_folder(substrate: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             host = network.host("h1")
             argv = ["sh", "-c", "echo $GREETING from $(hostname); echo oh >&2; exec sleep 1000"]
             process = host.start(argv, host.folder / "agent", env={"GREETING": "hello"})
@@ -130,9 +164,10 @@ def test_a_process_leaves_its_record_in_its_folder() -> None:
     passes(work)
 
 
-def test_files_are_put_and_got_by_the_host_and_by_fabric() -> None:
+@each_substrate
+def test_files_are_put_and_got_by_the_host_and_by_fabric(substrate: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             host = network.host("h1")
             host.put("one", Path("etc/a.conf"))
             assert host.get(host.folder / "etc/a.conf") == "one"
@@ -146,11 +181,12 @@ def test_files_are_put_and_got_by_the_host_and_by_fabric() -> None:
     passes(work)
 
 
-def test_fabric_runs_commands_on_the_host() -> None:
+@each_substrate
+def test_fabric_runs_commands_on_the_host(substrate: str) -> None:
     from invoke import UnexpectedExit  # type: ignore[attr-defined]
 
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             host = network.host("h2")
             quiet = {"hide": True, "in_stream": False}
             result = host.connection.run("hostname && pwd && echo $WORD", env={"WORD": "hi"}, **quiet)
@@ -162,9 +198,10 @@ def test_fabric_runs_commands_on_the_host() -> None:
     passes(work)
 
 
-def test_every_packet_that_passes_a_link_is_counted_in_its_direction() -> None:
+@each_substrate
+def test_every_packet_that_passes_a_link_is_counted_in_its_direction(substrate: str) -> None:
     def work() -> None:
-        with opened(line()) as network:
+        with opened(substrate, line()) as network:
             address = network.topology.address("h2", 4)
             assert reaches(network, "h1", "h2", 4)
             before = network.counters()
@@ -186,11 +223,12 @@ SHAPED = {
 }
 
 
+@each_substrate
 @pytest.mark.feature("ping")
 @pytest.mark.parametrize("mechanism", SHAPED)
-def test_a_link_that_was_cut_and_mended_carries_both_families_again(mechanism: str) -> None:
+def test_a_link_that_was_cut_and_mended_carries_both_families_again(substrate: str, mechanism: str) -> None:
     def work() -> None:
-        with opened(line(SHAPED[mechanism])) as network:
+        with opened(substrate, line(SHAPED[mechanism])) as network:
             assert network.mechanisms["r1-h2"] == mechanism
             assert reaches(network, "h1", "h2", 4)
             assert reaches(network, "h1", "h2", 6)
@@ -213,23 +251,25 @@ def test_a_link_that_was_cut_and_mended_carries_both_families_again(mechanism: s
     passes(work)
 
 
-def test_a_shape_that_was_not_announced_is_refused_where_nothing_can_put_it_in_force() -> None:
+@each_substrate
+def test_a_shape_that_was_not_announced_is_refused_where_nothing_can_put_it_in_force(substrate: str) -> None:
     def work() -> None:
-        with opened(line()) as network, pytest.raises(ShapeNotInForce, match="h1-s1"):
+        with opened(substrate, line()) as network, pytest.raises(ShapeNotInForce, match="h1-s1"):
             network.shape(End("h1-s1", "h1"), Shape(delay="10ms"))
-        with opened(line(), later={"h1-s1": [Shape(delay="10ms")]}) as network:
+        with opened(substrate, line(), later={"h1-s1": [Shape(delay="10ms")]}) as network:
             assert network.mechanisms["h1-s1"] == "relay"
             network.shape(End("h1-s1", "h1"), Shape(delay="10ms"))
 
     passes(work)
 
 
+@each_substrate
 @each_user
-def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(user: str) -> None:
+def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(substrate: str, user: str) -> None:
     def work() -> None:
         counts = []
         for _ in range(3):
-            with opened(star(10)) as network:
+            with opened(substrate, star(10)) as network:
                 network.host("h10").run(["true"])
             counts.append(open_files())
         assert counts[0] == counts[1] == counts[2]
@@ -239,10 +279,11 @@ def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(user:
     passes(work, user)
 
 
+@each_substrate
 @pytest.mark.feature("ping")
-def test_a_hundred_hosts_on_a_switch_reach_each_other() -> None:
+def test_a_hundred_hosts_on_a_switch_reach_each_other(substrate: str) -> None:
     def work() -> None:
-        with opened(star(100)) as network:
+        with opened(substrate, star(100)) as network:
             for start, goal in [("h1", "h100"), ("h50", "h51"), ("h99", "h2")]:
                 assert reaches(network, start, goal, 4)
                 assert reaches(network, start, goal, 6)
@@ -250,14 +291,15 @@ def test_a_hundred_hosts_on_a_switch_reach_each_other() -> None:
     passes(work)
 
 
-def test_a_network_that_the_kernel_refuses_says_which_part_and_leaves_nothing() -> None:
+@each_substrate
+def test_a_network_that_the_kernel_refuses_says_which_part_and_leaves_nothing(substrate: str) -> None:
     def work() -> None:
         text = "name: small\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], mtu: 1500}]\n"
         topology = line(text)
         link = topology.links["a-b"]
         broken = Topology("broken", topology.nodes, {"a-b": type(link)("a-b", link.ends, 70_000)}, "")
         open_before = open_files()
-        with pytest.raises(TestbedError, match="The kernel refused link a-b: "), opened(broken):
+        with pytest.raises(TestbedError, match="The kernel refused link a-b: "), opened(substrate, broken):
             pass
         assert open_files() == open_before
 
