@@ -126,7 +126,10 @@ class Subscription(Exchange):
 
 
 class Channel:
-    """From ``agent`` to ``address``; opened by the first exchange, opened again after it broke."""
+    """From ``agent`` to ``address``; opened by the first exchange, opened again after it broke.
+
+    ``under_way`` has the exchanges that somebody waits for; a server works on at one that is taken out.
+    """
 
     def __init__(self, world: World, agent: Agent, address: str, server: str) -> None:
         self._world, self._agent, self._address, self._server = world, agent, address, server
@@ -136,12 +139,12 @@ class Channel:
         self._life = 0  # of the connection: what an earlier one brings late counts no more
         self._peer: Agent | None = None
         self._waiting: list[Exchange] = []
-        self._under_way: dict[Exchange, None] = {}
+        self.under_way: dict[Exchange, None] = {}
         self._framing: tuple[dict[str, int], dict[str, int]] = {}, {}
 
     def submit(self, exchange: Exchange) -> None:
         """Send a request, as soon as there is a connection."""
-        self._under_way[exchange] = None
+        self.under_way[exchange] = None
         if self._out is not None:
             size = self._size(exchange, exchange.data, False)
             self._out.send(size, self._arrived, (exchange, self._life))
@@ -150,13 +153,9 @@ class Channel:
         if self._connection is None:
             self._connect()
 
-    def forget(self, exchange: Exchange) -> None:
-        """Nobody waits for this one any longer; a server that works at it goes on."""
-        self._under_way.pop(exchange, None)
-
     def cancel(self, exchange: Exchange) -> None:
-        """As :meth:`forget`, and the server is told to end its work, too: the end of a stream."""
-        self.forget(exchange)
+        """Nobody waits for this one any longer, and the server is told to end its work, too: the end of a stream."""
+        self.under_way.pop(exchange, None)
         if self._out is not None:
             self._out.send(0, exchange.end, ())
 
@@ -166,7 +165,7 @@ class Channel:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._out = self._home = self._peer = None
-        lost, self._under_way = self._under_way, {}
+        lost, self.under_way = self.under_way, {}
         self._waiting.clear()
         for exchange in lost:
             if exchange.method.streams:
@@ -193,7 +192,7 @@ class Channel:
         listener.agent.accepted[self] = None
         waiting, self._waiting = self._waiting, []
         for exchange in waiting:
-            if exchange in self._under_way:
+            if exchange in self.under_way:
                 self.submit(exchange)
 
     def _size(self, exchange: Exchange, data: bytes, reply: bool) -> int:
@@ -245,9 +244,9 @@ class Channel:
             self._deliver(exchange, data)
 
     def _deliver(self, exchange: Exchange, data: bytes) -> None:
-        if exchange in self._under_way:
+        if exchange in self.under_way:
             exchange.told(data)
 
     def _failed(self, exchange: Exchange, kind: Kind, why: str) -> None:
-        if self._under_way.pop(exchange, False) is None:
+        if self.under_way.pop(exchange, False) is None:
             exchange.failed(kind, why)

@@ -73,7 +73,7 @@ class TwinEnvironment:
         try:
             data = await future
         finally:
-            channel.forget(exchange)
+            channel.under_way.pop(exchange, None)
         reply: Reply = self._wire.decode(method.reply, data)
         return reply
 

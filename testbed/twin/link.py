@@ -15,6 +15,7 @@ from testbed.twin.train import GOAL, Train
 if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
 
+
 class Lane:
     """What leaves one end of one link. Times are virtual seconds, sizes bytes on the wire."""
 

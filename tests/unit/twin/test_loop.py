@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -241,3 +242,15 @@ def test_refuses_threads_other_loops_and_a_second_life() -> None:
     with pytest.raises(RuntimeError, match="closed"):
         loop.run(idle)
     idle.close()
+
+
+def test_pythons_collector_is_as_before_after_a_run_and_after_a_run_that_failed() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+
+    async def fails() -> None:
+        assert gc.get_threshold() != before[0]
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        VirtualLoop().run(fails())
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
