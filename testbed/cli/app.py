@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from testbed import places, store
-from testbed.cli import interactive, modelling, tables
+from testbed.cli import exchange, interactive, modelling, tables
 from testbed.cli.options import RUNS, AsJson, Out, RunName, Sets, say
 from testbed.cli.tables import err
 from testbed.errors import TestbedError
@@ -24,7 +24,7 @@ app = typer.Typer(
     help="Emulate serverless edge computing: a network, a system under test, a workload, a figure, a verdict.",
 )
 
-for _each in (interactive, modelling):
+for _each in (exchange, interactive, modelling):
     app.add_typer(_each.commands)
 
 

@@ -23,6 +23,7 @@ def run_experiment(
 ) -> tuple[Path, int]:
     """Run the experiment, or each point of its sweep, and tell how it went; the folder and the exit status."""
     experiment, carrier = load(path, sets), named(substrate)
+    tables.notes(experiment.topology)
     with LiveView(experiment.name, quiet) as view:
         if experiment.file.sweep:
             return _sweep(experiment, carrier, out, figures, view)

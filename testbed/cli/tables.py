@@ -11,6 +11,7 @@ from rich.text import Text
 
 from testbed.store import RunRecord
 from testbed.substrate.base import Feature
+from testbed.topology.model import Topology
 
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
 _COLOURS = {"valid": "green", "suspect": "yellow", "invalid": "red"}
@@ -25,6 +26,12 @@ def features(found: Sequence[Feature]) -> None:
         mark = Text("yes", "green") if each.available else Text("no", "yellow")
         table.add_row(each.name, mark, each.detail, each.fallback, each.remedy)
     err.print(table)
+
+
+def notes(topology: Topology) -> None:
+    """What another program's file says and its network here does not have, a line each."""
+    for note in topology.notes:
+        err.print(note, style="yellow", markup=False, soft_wrap=True)
 
 
 def verdict_text(level: str) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from testbed.errors import InputError, Problem
 from testbed.topology import check
 from testbed.topology.address import Plan, PoolIsEmpty, interface_names, macs, plan
 from testbed.topology.draft import Draft, draft
+from testbed.topology.exchange import formats
+from testbed.topology.exchange.sketch import Sketch
 from testbed.topology.generate import generate
 from testbed.topology.model import End, Interface, Link, Node, Topology
 from testbed.topology.route import Router
@@ -19,8 +22,18 @@ from testbed.topology.segment import Segment, segments
 
 
 def load(path: Path) -> Topology:
-    """The topology that the file ``path`` describes; raises InputError with every problem of the file."""
+    """The topology that the file ``path`` describes; raises InputError with every problem of the file.
+
+    Files of other programs are told by their ending; what they have and the topology does not is in its ``notes``.
+    """
+    if formats.is_foreign(path):
+        return from_sketch(formats.read(path))
     return from_document(read(path))
+
+
+def from_sketch(sketch: Sketch) -> Topology:
+    """The topology of another program's network; raises InputError."""
+    return replace(from_document(sketch.document()), notes=sketch.told)
 
 
 def parse(text: str, name: str) -> Topology:
@@ -80,7 +93,7 @@ def _finish(file: TopologyFile, spelt: Draft, document: Document, prefix: Place)
                         link.mtu)
         for link in spelt.links
     }
-    return Topology(file.name or Path(document.file).stem, nodes, links, document.file)
+    return Topology(file.name or Path(document.file).stem, nodes, links, document.file, file.routing.metric)
 
 
 def _plans(addressing: Addressing, parts: Sequence[Segment]) -> tuple[list[Plan], list[Finding]]:

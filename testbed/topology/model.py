@@ -87,6 +87,9 @@ class Topology:
     nodes: Mapping[str, Node]
     links: Mapping[str, Link]
     source: str
+    metric: Literal["hops", "delay"] = "hops"
+    notes: tuple[str, ...] = ()
+    """What another program's file says and this network does not have, a sentence each."""
 
     def of_kind(self, *kinds: Kind) -> tuple[Node, ...]:
         """The nodes of these kinds, in the order of the file."""
