@@ -48,6 +48,8 @@ def outline(raw: bytes, name: str) -> Outline:
     except expat.ExpatError as error:
         what = f"broken XML ({expat.ErrorString(error.code)})"
         raise InputError([*walk.found.problems, Problem(name, error.lineno, "", what, "a GraphML file")]) from None
+    except (LookupError, ValueError) as error:  # an encoding that does not exist, or that the parser does not know
+        raise InputError([Problem(name, 1, "", f"XML that cannot be read ({error})", "XML in UTF-8")]) from None
     return _checked(walk.found)
 
 

@@ -127,6 +127,7 @@ def test_faults_are_told_with_their_lines(tmp_path: Path, body: str, keys: str, 
     ("", 1, "broken XML (no element found)"),
     (HEAD + '<graph>\n<node id="a">\n</graph>', 4, "broken XML (mismatched tag)"),
     ("<html>\n</html>", 1, "the element <html>"),
+    ('<?xml version="1.0" encoding="none"?>\n<graphml/>', 1, "XML that cannot be read (unknown encoding: none)"),
     (HEAD + "</graphml>", 0, "what networkx cannot read"),
     ('<!DOCTYPE graphml [\n<!ENTITY a "b">]>\n<graphml><graph/></graphml>', 2, "an entity declaration"),
 ])
