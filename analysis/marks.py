@@ -18,6 +18,8 @@ from analysis.frames import Frames
 
 MOST_LABELLED = 9
 """With more moments than this, events are numbered; the report's table of events has the numbers too."""
+MOST_LINES = 30
+"""With more moments than this, each is a tick at the top instead of a line, and only their number is written."""
 
 
 def verdict_line(frames: Frames) -> tuple[str, str]:
@@ -75,14 +77,22 @@ class Moment:
 
 
 def moments(frames: Frames) -> list[Moment]:
-    """When something happened, in order of time; events within 1.5 % of the run share a moment, phases are left out."""
+    """When something happened, in order of time; events within 1.5 % of the run share a moment, phases are left out.
+
+    Of the steps of a replayed link only the first is one.
+    """
     table = frames.table("events")
     times = table["t_actual"].fillna(table["t_planned"])
     near, found = 0.015 * _span(frames), list[Moment]()
+    replayed = set[str]()
     for number, t in sorted(enumerate(times, start=1), key=lambda each: each[1]):
         kind, subject, detail = table[["kind", "subject", "detail"]].iloc[number - 1]
         if pd.isna(t) or kind == "phase":
             continue
+        if kind == "trace":
+            if subject in replayed:
+                continue
+            replayed.add(subject)
         if not found or t - found[-1].t > near:
             found.append(Moment(float(t), {}, []))
         what = str(detail) if kind == "shape" and detail else str(kind).replace("_", " ")
@@ -101,6 +111,9 @@ def events(axes: Axes, frames: Frames, labels: bool = True) -> None:
             axes.annotate(phase, (start, 1), xycoords=axes.get_xaxis_transform(), xytext=(2, -2), va="top",
                           textcoords="offset points", fontsize=7, color=style.FAINT)
     found = moments(frames)
+    if len(found) > MOST_LINES:
+        _ticks(axes, found, labels)
+        return
     numbered = len(found) > MOST_LABELLED
     for moment in found:
         axes.axvline(moment.t, color=style.INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
@@ -109,6 +122,17 @@ def events(axes: Axes, frames: Frames, labels: bool = True) -> None:
         text = style.shorten(",".join(map(str, moment.numbers)), 8) if numbered else style.shorten(moment.words, 34)
         axes.annotate(text, (moment.t, 1), xycoords=axes.get_xaxis_transform(), xytext=(2, -2), fontsize=7, zorder=5,
                       textcoords="offset points", rotation=0 if numbered else 90, ha="left", va="top",
+                      bbox={"boxstyle": "square,pad=0.1", "facecolor": style.PAPER, "alpha": 0.75, "linewidth": 0})
+
+
+def _ticks(axes: Axes, found: list[Moment], labels: bool) -> None:
+    """So many events that lines would hide the data."""
+    for moment in found:
+        axes.axvline(moment.t, ymin=0.96, color=style.INK, linewidth=0.6, zorder=1.5)
+    if labels:
+        count = sum(len(moment.numbers) for moment in found)
+        axes.annotate(f"{count} events, see the table of events", (found[0].t, 0.955), fontsize=7, zorder=5,
+                      xycoords=axes.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points", va="top",
                       bbox={"boxstyle": "square,pad=0.1", "facecolor": style.PAPER, "alpha": 0.75, "linewidth": 0})
 
 

@@ -139,10 +139,14 @@ def _numbers(told: _Compared, stretches: Sequence[tuple[float, float]]) -> dict[
 
 
 def windows(experiment: Experiment) -> list[tuple[float, float]]:
-    """The stretches of the phase ``measure`` between the events of the timeline; none without events."""
+    """The stretches of the phase ``measure`` between the events of the timeline; none without events.
+
+    The steps of a replayed link are no events of this kind: too little happens between two of them.
+    """
     workload = experiment.workload
     start, end = workload.warmup, workload.warmup + workload.duration
-    cuts = sorted({event.at for event in experiment.file.timeline if start < event.at < end})
+    happened = {event.at for event in experiment.timetable.events if event.kind != "trace"}
+    cuts = sorted(t for t in happened if start < t < end)
     return list(pairwise([start, *cuts, end])) if cuts else []
 
 

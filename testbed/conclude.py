@@ -102,11 +102,12 @@ def _judge(
 ) -> Verdict:
     if traces is None:
         return Verdict("invalid", (Reason("invalid", "complete", "The run ended before its workload was over."),))
-    agents = [run.folder / "hosts" / node / role for node, role in experiment.placement]
+    agents = [run.folder / "hosts" / node / role for node, role in experiment.placement
+              if node not in traces.script.disturbed]  # fmt: skip
     mechanisms, shapes = run.record.mechanisms, traces.script.shapes
     verdict = judge(
         Evidence(
-            firing=evidence.firing(merged, merged.waiting, traces.script.killed_clients),
+            firing=evidence.firing(merged, merged.waiting, traces.script.excused),
             lags=evidence.lags(agents, traces.t0, traces.t0 + traces.ended),
             machine=evidence.during(traces.machine, traces.ended),
             links=evidence.link_uses(traces.before, traces.after, mechanisms, shapes),

@@ -1,22 +1,38 @@
-"""While the workload runs: the timeline's events at their time, agents watched, progress shown, the end noticed."""
+"""While the workload runs: the timetable's events at their time, agents watched, progress shown, the end noticed."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from testbed.collect.events import EventRecorder
-from testbed.deploy.fleet import Fleet as LiveFleet
+from testbed.deploy.fleet import Fleet
+from testbed.deploy.hands import LiveHands
 from testbed.errors import AgentFailed, TestbedError
-from testbed.experiment.load import ends_of
 from testbed.experiment.model import Experiment
 from testbed.fidelity.evidence import initial_shapes
 from testbed.substrate.base import Network
-from testbed.timeline import Cut, Event, Kill, Mend, Reshape, reshaped
+from testbed.timeline.actions import (
+    Action,
+    Agent,
+    Attach,
+    Hold,
+    KillAgents,
+    PauseHost,
+    Planned,
+    Press,
+    Release,
+    ResumeHost,
+    SetShape,
+    StartAgents,
+)
+from testbed.timeline.force import InForce
 
 GRACE_S = 15.0  # after the last time-out, for clients to write their last rows
 PERIOD_S = 0.05
@@ -60,54 +76,133 @@ class Quiet:
         """Nothing was open."""
 
 
-class Fleet(Protocol):
-    """The agents, as far as a timeline concerns them."""
+class Hands(Protocol):
+    """What can be done to agents and hosts, in emulation and in the twin."""
 
     def kill(self, node: str, role: str) -> None: ...
 
+    def restart(self, node: str, role: str) -> None: ...
+
+    def pause(self, node: str) -> None: ...
+
+    def resume(self, node: str) -> None: ...
+
+    def attach(self, node: str, link: str) -> None: ...
+
+    def press(self, load: Press) -> None: ...
+
 
 class Script:
-    """The timeline of an experiment and what came of it: the shapes in force, agents that ended, clients killed."""
+    """The timetable of an experiment and what came of it: the shapes in force, agents that ended.
 
-    def __init__(self, experiment: Experiment, network: Network, fleet: Fleet, events: EventRecorder) -> None:
-        self._experiment, self._network, self._agents, self._events = experiment, network, fleet, events
-        self.pending = sorted(experiment.file.timeline, key=lambda event: event.at)
+    ``excused`` are the clients that an event kept from sending in time, ``disturbed`` the nodes whose agents stood
+    still or were under load: neither is told of against the run.
+    """
+
+    def __init__(self, experiment: Experiment, network: Network, hands: Hands, events: EventRecorder) -> None:
+        self._experiment, self._network, self._hands, self._events = experiment, network, hands, events
+        self.pending = list(experiment.timetable.events)
         self.shapes = initial_shapes(experiment.topology)
         self.exits: list[str] = []
-        self.killed_clients: set[str] = set()
+        self.excused: set[str] = set()
+        self.disturbed: set[str] = set()
+        self._force = InForce(experiment.topology)
+        self._client = experiment.system.duties["client"]
 
-    def fire(self, event: Event) -> None:
+    def prepare(self) -> None:
+        """Put in force what holds before the first event."""
+        for action in self._experiment.timetable.before:
+            self._do(action)
+
+    def fire(self, event: Planned) -> None:
         """Put one event in force, and record it."""
-        subject, detail = self._apply(event)
-        self._events.record(event.do, subject, detail, event.at)
+        for action in event.actions:
+            self._do(action)
+        self._events.record(event.kind, event.subject, event.detail, event.at)
+
+    def ready(self, node: str, role: str) -> None:
+        """An agent that was started anew is ready."""
+        self._events.record("agent_ready", f"{role} on {node}", "ready")
 
     def ended_unasked(self, subject: str, detail: str) -> None:
         """An agent ended though nobody asked for it."""
         self._events.record("agent_exit", subject, detail)
         self.exits.append(f"{subject}: {detail}")
 
-    def _apply(self, event: Event) -> tuple[str, str]:
-        """Put one event in force; what it concerned and what was done, in words."""
-        match event:
-            case Reshape():
-                for end in ends_of(self._experiment.topology, event.link, event.leaving):
-                    shape = reshaped(self.shapes[end][-1], event.change)
+    def _do(self, action: Action) -> None:
+        match action:
+            case SetShape():
+                for end, shape in self._force.shape(action):
                     self._network.shape(end, shape)
-                    self.shapes[end].append(shape)
-                written = ", ".join(f"{key} {value}" for key, value in event.change.items())
-                return event.link, written + (f" (leaving {event.leaving})" if event.leaving else "")
-            case Cut() | Mend():
-                self._network.connect(event.link, isinstance(event, Mend))
-                return event.link, "the link is up" if isinstance(event, Mend) else "the link is down"
-            case Kill():
-                return self._kill(event)
+                    if shape not in self.shapes[end]:
+                        self.shapes[end].append(shape)
+            case Hold() | Release():
+                for link, up in self._force.connect(action):
+                    self._network.connect(link, up)
+            case KillAgents() | StartAgents():
+                for name in action.agents:
+                    self._end_or_start(name, isinstance(action, KillAgents))
+            case PauseHost() | ResumeHost():
+                self._pause(action.node, isinstance(action, PauseHost))
+            case Attach():
+                self._hands.attach(action.node, action.link)
+            case Press():
+                self._disturb(action.node)
+                self._hands.press(action)
 
-    def _kill(self, event: Kill) -> tuple[str, str]:
-        role = event.role or next(role for node, role in self._experiment.placement if node == event.node)
-        if role == self._experiment.system.duties["client"]:
-            self.killed_clients.add(event.node)
-        self._agents.kill(event.node, role)
-        return f"{role} on {event.node}", "killed"
+    def _end_or_start(self, name: Agent, is_end: bool) -> None:
+        node, role = name
+        if role == self._client:
+            self.excused.add(node)
+        if is_end:
+            self._hands.kill(node, role)
+        else:
+            self._hands.restart(node, role)
+
+    def _pause(self, node: str, is_begin: bool) -> None:
+        if is_begin:
+            self._disturb(node)
+            self._hands.pause(node)
+        else:
+            self._hands.resume(node)
+
+    def _disturb(self, node: str) -> None:
+        self.disturbed.add(node)
+        if node in self._experiment.clients:
+            self.excused.add(node)
+
+
+class Clockwork:
+    """Fires the events of a script at their times, in a thread of its own, so that nothing else makes them late."""
+
+    def __init__(self, script: Script, clock: Callable[[], float]) -> None:
+        self._script, self._clock = script, clock
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="timetable", daemon=True)
+
+    def __enter__(self) -> Clockwork:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise what an event raised; none is fired after that."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while self._script.pending:
+                if self._stop.wait(max(0.0, self._script.pending[0].at - self._clock())):
+                    return
+                self._script.fire(self._script.pending.pop(0))
+        except BaseException as error:  # noqa: BLE001 - raised where the run is followed
+            self._error = error
 
 
 class Conductor(Script):
@@ -117,13 +212,14 @@ class Conductor(Script):
         self,
         experiment: Experiment,
         network: Network,
-        fleet: LiveFleet,
+        fleet: Fleet,
+        hands: LiveHands,
         events: EventRecorder,
         view: View,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(experiment, network, fleet, events)
-        self._fleet, self._view, self._clock = fleet, view, clock
+        super().__init__(experiment, network, hands, events)
+        self._fleet, self._live, self._view, self._clock = fleet, hands, view, clock
         self._shown = 0.0
 
     def follow(self) -> None:
@@ -131,8 +227,13 @@ class Conductor(Script):
         workload = self._experiment.workload
         limit = workload.ends_s + workload.timeout + GRACE_S
         self._view.phase("workload")
+        with Clockwork(self, self._clock) as clockwork:
+            self._follow(clockwork, limit)
+        self._watch()
+
+    def _follow(self, clockwork: Clockwork, limit: float) -> None:
         while not self._fleet.finished():
-            self._fire_due()
+            clockwork.check()
             self._watch()
             now = self._clock()
             if now > limit:
@@ -140,16 +241,12 @@ class Conductor(Script):
             if now >= self._shown:
                 self._shown = now + SHOWN_S
                 self._view.progress(self.progress())
-            next_at = self.pending[0].at if self.pending else float("inf")
-            time.sleep(max(0.0, min(PERIOD_S, next_at - self._clock())))
-        self._watch()
-
-    def _fire_due(self) -> None:
-        while self.pending and self.pending[0].at <= self._clock():
-            self.fire(self.pending.pop(0))
+            time.sleep(PERIOD_S)
 
     def _watch(self) -> None:
         self._network.check()
+        for node, role in self._live.became_ready():
+            self.ready(node, role)
         for failure in self._fleet.failures():
             subject = f"{failure.role} on {failure.node}"
             self.ended_unasked(subject, failure.detail)

@@ -22,6 +22,7 @@ from testbed.conclude import Traces, conclude
 from testbed.conduct import Conductor, View
 from testbed.deploy.fleet import Fleet, deploy
 from testbed.deploy.forks import fork_server
+from testbed.deploy.hands import LiveHands
 from testbed.deploy.ssh import over_ssh
 from testbed.errors import TestbedError
 from testbed.experiment.load import planned_shapes
@@ -181,14 +182,16 @@ class _Live:
 
         with ExitStack() as stack:
             captures = stack.enter_context(Captures(run.folder, network, experiment.file.collect.captures))
-            t0 = network.now() + LEAD_S
             events = stack.enter_context(EventRecorder(run.folder, clock))
+            hands = stack.enter_context(LiveHands(network, fleet))
+            conductor = Conductor(experiment, network, fleet, hands, events, self._view, clock)
+            conductor.prepare()
+            t0 = network.now() + LEAD_S
             watch = Watch(run.folder, network, agents, clock)
             stack.callback(watch.close)
             before = dict(network.counters())
             period = experiment.file.collect.period
             sampler = stack.enter_context(Sampler(run.folder, network, agents, clock, period, more=[watch]))
-            conductor = Conductor(experiment, network, fleet, events, self._view, clock)
             traces = Traces(t0, conductor, sampler.spent, captures, events.rows, watch.samples, before, before)
             self.traces = traces
             fleet.go(t0)

@@ -67,7 +67,7 @@ EVENTS = Table(
     (
         Column("t_planned", "number", "s", "When the timeline asked for it; empty for what nobody planned."),
         Column("t_actual", "number", "s", "When it was in force or was noticed."),
-        Column("kind", "text", "", "shape, cut, mend, kill or agent_exit."),
+        Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit."),
         Column("subject", "text", "", "The link, node or agent concerned."),
         Column("detail", "text", "", "What exactly, for a person."),
     ),

@@ -96,9 +96,9 @@ class Agent:
 class Fleet:
     """The agents of a run, by (node, role)."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, again: Callable[[Agent], Agent]) -> None:
         self.agents: dict[tuple[str, str], Agent] = {}
-        self._pool = pool
+        self._pool, self._again = pool, again
         self._asked: dict[str, float] = {}
 
     def add(self, agent: Agent) -> None:
@@ -148,6 +148,13 @@ class Fleet:
         agent.end(signal.SIGKILL)
         if agent.process.wait(GONE_S) is None:
             raise TestbedError(f"The agent {role!r} on host {node!r} was killed and still runs after {GONE_S:g} s.")
+
+    def restart(self, node: str, role: str) -> Agent:
+        """Start an agent anew from its folder, killed first if it runs; it is on its way to ready when this returns."""
+        if self.agents[node, role].process.poll() is None:
+            self.kill(node, role)
+        agent = self.agents[node, role] = self._again(self.agents[node, role])
+        return agent
 
     def pids(self) -> Mapping[tuple[str, str], int]:
         """The process number of each agent on its host."""
@@ -224,6 +231,11 @@ class Deployer:
         is_client = issubclass(discover.system(spec.system, self._home).roles[spec.role], Client)
         return Agent(spec, host, self._process(host, folder), is_client)
 
+    def again(self, agent: Agent) -> Agent:
+        """A new agent from the folder of one that has ended."""
+        agent.host.put(STATUS.dump_json(Status("starting")).decode(), agent.folder / "status.json")
+        return Agent(agent.spec, agent.host, self._process(agent.host, agent.folder), agent.is_client)
+
     def _process(self, host: Host, folder: Path) -> Process:
         if self._forks is not None and isinstance(host, Enterable):
             return self._forks.start(folder, host)
@@ -273,7 +285,7 @@ def deploy(
     for name in {spec.system for spec in specs}:
         discover.system(name, home)  # imported once, before threads ask for it
     with ExitStack() as undo:
-        fleet = Fleet(undo.enter_context(ThreadPoolExecutor(SIDE_BY_SIDE, "fleet")))
+        fleet = Fleet(undo.enter_context(ThreadPoolExecutor(SIDE_BY_SIDE, "fleet")), deployer.again)
         undo.callback(fleet.stop)
         with ThreadPoolExecutor(SIDE_BY_SIDE, "deploy") as pool:  # left, also by Ctrl-C, when no start is under way
             groups = _by_node(specs, lambda spec: spec.node)

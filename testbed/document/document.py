@@ -51,7 +51,7 @@ class Document:
 
     def problem(self, place: Place, found: str, expected: str, hint: str = "") -> Problem:
         """A problem of this file, with the line and the dotted path of ``place``."""
-        place = self._in_file(place)
+        place = self.in_file(place)
         path, found, expected, hint = (printable(text) for text in (dotted(place), found, expected, hint))
         for length in range(len(place), 0, -1):
             if place[:length] in self.overrides:
@@ -62,7 +62,8 @@ class Document:
         """The problems that findings below ``prefix`` stand for."""
         return [self.problem((*prefix, *each.place), each.found, each.expected, each.hint) for each in found]
 
-    def _in_file(self, place: Place) -> Place:
+    def in_file(self, place: Place) -> Place:
+        """Where in the file, as it was read, stands what is at ``place`` now that faulty entries are left out."""
         shifted = ((place[:depth], part) for depth, part in enumerate(place))
         return tuple(self.moved[above][part] if isinstance(part, int) and above in self.moved else part
                      for above, part in shifted)
@@ -81,11 +82,11 @@ class Document:
 
     def attempt(self, model: type[M], prefix: Place = ()) -> Attempt[M]:
         """What can be made of the data below ``prefix``, and all problems in the order of the file."""
-        under = dotted(prefix)
+        under = dotted(self.in_file(prefix))
         flaws = [each for each in self.flaws if not each.path or each.path.startswith(under)]
         if self.data is None:
             return Attempt(None, self, flaws or [Problem(self.file, 0, "", "an empty file", "a mapping (key: value)")])
-        data = self.at(prefix)
+        data = self.at(self.in_file(prefix))
         try:
             whole = model.model_validate(data, context=self.context)
             return Attempt(whole, self, in_order(flaws))

@@ -11,8 +11,8 @@ from testbed.document import Document, in_order, read, set_path
 from testbed.errors import InputError, Problem
 from testbed.experiment.model import Experiment, ExperimentFile
 from testbed.experiment.resolve import Resolver
-from testbed.timeline import Reshape, reshaped
-from testbed.topology.model import End, Topology
+from testbed.timeline.actions import SetShape
+from testbed.timeline.force import InForce
 from testbed.topology.shape import Shape
 
 
@@ -63,17 +63,10 @@ def _further(document: Document, problems: Sequence[Problem]) -> list[Problem]:
 
 def planned_shapes(experiment: Experiment) -> Mapping[str, tuple[Shape, ...]]:
     """For each link that the timeline touches, every shape that one of its ends will have, in order of time."""
-    now = {End(link.name, end.node): end.shape for link in experiment.topology.links.values() for end in link.ends}
-    planned: dict[str, list[Shape]] = {}
-    for event in sorted(experiment.file.timeline, key=lambda each: each.at):
-        if isinstance(event, Reshape):
-            for end in ends_of(experiment.topology, event.link, event.leaving):
-                now[end] = reshaped(now[end], event.change)
-                planned.setdefault(event.link, []).append(now[end])
+    now = InForce(experiment.topology)
+    planned: dict[str, dict[Shape, None]] = {}
+    for action in (each for event in experiment.timetable.events for each in event.actions):
+        if isinstance(action, SetShape):
+            for end, shape in now.shape(action):
+                planned.setdefault(end.link, {})[shape] = None
     return {link: tuple(shapes) for link, shapes in planned.items()}
-
-
-def ends_of(topology: Topology, link: str, leaving: str | None) -> tuple[End, ...]:
-    """The ends of ``link`` that an event concerns: the one on the node ``leaving``, or both."""
-    nodes = [end.node for end in topology.links[link].ends]
-    return tuple(End(link, node) for node in nodes if leaving in (None, node))

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 from testbed.document import Document
 from testbed.roles.api import Function, Parameters, System
-from testbed.timeline import Event
+from testbed.timeline.actions import NOTHING, Timetable
+from testbed.timeline.events import Event, Trace
 from testbed.topology.model import Topology
 from testbed.twin.options import TwinOptions
 from testbed.units import Delay, Size
@@ -123,7 +124,7 @@ class ExperimentFile(_Part):
         {}, description="System -> role, or role@node -> its parameters. Those of other systems are ignored."
     )
     workload: Workload = Field(description="Who invokes what, when.")
-    timeline: list[Event] = Field([], description="What is done to the network meanwhile.")
+    timeline: list[Event] = Field([], description="What is done to network, hosts and agents meanwhile.")
     collect: Collect = Field(Collect(), description="What is recorded beside the invocations.")
     published: Published | None = Field(None, description="Published values to compare with.")
     twin: TwinOptions = Field(TwinOptions(), description="How the twin reckons; other substrates ignore it.")
@@ -144,6 +145,7 @@ class Experiment:
     placement: tuple[tuple[str, str], ...]
     parameters: Mapping[tuple[str, str], Parameters]
     folder: Path
+    timetable: Timetable = NOTHING
 
     @property
     def name(self) -> str:
@@ -177,7 +179,9 @@ class Experiment:
         for part in (*self.functions.values(), *self.parameters.values()):
             found.update(part.model_dump_json(exclude={"code"}).encode())  # where code lies is another's affair
         codes = [each.code for each in self.functions.values() if each.code]
-        for path in (*codes, *_texts(self.workload.model_dump(mode="json"))):
+        replays = [event for event in self.file.timeline if isinstance(event, Trace)]
+        recorded = [name for event in replays for name in (event.file, event.deliveries) if name]
+        for path in (*codes, *_texts(self.workload.model_dump(mode="json")), *recorded):
             place = self.folder / path
             if place.is_file():
                 found.update(hashlib.sha256(place.read_bytes()).digest())

@@ -30,7 +30,7 @@ def with_replayed(
         try:
             brought = replay.brought(folder)
         except InputError as error:
-            problems += [_told(each, place, document, folder) for each in error.problems]
+            problems += [told(each, place, document, folder) for each in error.problems]
             continue
         for each in brought:
             made = _copy(functions[replay.like], each)
@@ -41,8 +41,8 @@ def with_replayed(
     return found, problems
 
 
-def _told(problem: Problem, place: Place, document: Document, folder: Path) -> Problem:
-    """The problem of a file of a trace, named as the experiment names it; without a line, told at ``place``."""
+def told(problem: Problem, place: Place, document: Document, folder: Path) -> Problem:
+    """The problem of a file that the experiment names, by the name it has there; without a line, at ``place``."""
     path = Path(problem.file)
     file = str(Path(document.file).parent / path.relative_to(folder) if path.is_relative_to(folder) else path)
     if problem.line:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,30 +12,24 @@ from testbed import places
 from testbed.document import Document, Place, in_order, nearest, show
 from testbed.errors import InputError, Problem, UsageError
 from testbed.experiment.model import Experiment, ExperimentFile, FunctionSpec
-from testbed.experiment.replayed import with_replayed
+from testbed.experiment.naming import Naming, Teller, select
+from testbed.experiment.replayed import told, with_replayed
+from testbed.experiment.timetable import Spelling
 from testbed.roles import discover
 from testbed.roles.api import Function, Parameters, System
-from testbed.timeline import Kill, Reshape
+from testbed.timeline.actions import NOTHING, Timetable
 from testbed.topology.load import from_document
 from testbed.topology.load import load as load_topology
 from testbed.topology.model import Topology
-from testbed.topology.shape import Shape
 from testbed.workload.spec import Payload, Traffic, Workload
 
 
-def select(topology: Topology, pattern: str) -> list[str]:
-    """The hosts and routers that ``pattern`` names: a name, a shell pattern such as ``w*``, or ``tag:leaf``."""
-    nodes = topology.of_kind("host", "router")
-    if pattern.startswith("tag:"):
-        return [node.name for node in nodes if pattern[4:] in node.tags]
-    return [node.name for node in nodes if fnmatch.fnmatchcase(node.name, pattern)]
-
-
-class Resolver:
+class Resolver(Teller):
     """Resolves the names of one file and collects the problems on the way."""
 
     def __init__(self, document: Document, file: ExperimentFile, problems: list[Problem]) -> None:
-        self.document, self.file, self.problems = document, file, problems
+        super().__init__(document, problems)
+        self.file = file
         self.folder = Path(document.file).resolve().parent
 
     def experiment(self) -> Experiment:
@@ -47,10 +40,10 @@ class Resolver:
         self.problems.extend(problems)
         self._check_images()
         placement = self._placement(topology, system) if topology and system else ()
-        workload = self.file.workload
+        workload, timetable = self.file.workload, NOTHING
         if topology and system:
             workload = self._workload(topology, placement, system)
-            self._check_timeline(topology, placement)
+            timetable = self._timetable(topology, placement, system)
             self._check_captures(topology)
         parameters = dict(self._parameters(placement, system)) if system else {}
         self._check_sweep()
@@ -58,16 +51,9 @@ class Resolver:
         if self.problems or topology is None or system is None:
             raise InputError(in_order(self.problems))
         return Experiment(
-            self.file, self.document, topology, system, functions, workload, placement, parameters, self.folder
+            self.file, self.document, topology, system, functions, workload, placement, parameters, self.folder,
+            timetable,
         )
-
-    def _wrong(self, place: Place, found: str, expected: str, hint: str = "") -> None:
-        self.problems.append(self.document.problem(place, found, expected, hint))
-
-    def _unknown(self, place: Place, name: str, kind: str, known: Iterable[str]) -> None:
-        names = list(known)
-        listed = ", ".join(names) if 0 < len(names) <= 12 else f"{len(names)} are known"
-        self._wrong(place, show(name), f"{kind} ({listed})", nearest(name, names))
 
     def _topology(self) -> Topology | None:
         try:
@@ -90,7 +76,7 @@ class Resolver:
         names = {each.name for base in near for each in base.iterdir() if each.suffix == Path(name).suffix}
         known = sorted(str(folder / each) for each in names)
         expected = f"{kind}, its path relative to the experiment, or one that came with the program"
-        self._wrong(place, show(name), expected, nearest(name, known))
+        self.wrong(place, show(name), expected, nearest(name, known))
 
     def _beside(self, name: str) -> Path:
         """The file ``name`` beside the experiment, or the one that came with the program."""
@@ -101,7 +87,7 @@ class Resolver:
         try:
             return discover.system(self.file.system)
         except UsageError:
-            self._unknown(("system",), self.file.system, "a system under test", discover.names())
+            self.unknown(("system",), self.file.system, "a system under test", discover.names())
             return None
 
     def _placement(self, topology: Topology, system: System) -> tuple[tuple[str, str], ...]:
@@ -111,7 +97,7 @@ class Resolver:
             if role not in system.roles:
                 if key in ("control", "gateway", "worker", "client"):
                     continue  # a duty that this system does not have: another system's
-                self._unknown(
+                self.unknown(
                     ("place", key),
                     key,
                     f"a duty, or a role of {system.name}",
@@ -123,9 +109,9 @@ class Resolver:
                 placed |= dict.fromkeys((node, role) for node in nodes)
                 if not nodes:
                     known = [node.name for node in topology.of_kind("host", "router")]
-                    self._unknown(("place", key, index), pattern, f"a host or router of {topology.name}", known)
+                    self.unknown(("place", key, index), pattern, f"a host or router of {topology.name}", known)
         if not any(role == system.duties["client"] for _, role in placed):
-            self._wrong(("place",), "no client", "at least one node with the duty client", "Add `client: [NODE]`.")
+            self.wrong(("place",), "no client", "at least one node with the duty client", "Add `client: [NODE]`.")
         return tuple(placed)
 
     def _parameters(
@@ -136,7 +122,7 @@ class Resolver:
         for key in given:
             if key not in valid:
                 place = ("settings", system.name, key)
-                self._unknown(place, key, f"a role of {system.name}, or role@node of a placed one", sorted(valid))
+                self.unknown(place, key, f"a role of {system.name}, or role@node of a placed one", sorted(valid))
         told: set[Problem] = set()
         for node, role in placement:
             model = system.roles[role].parameters_model
@@ -160,7 +146,7 @@ class Resolver:
         modelled = spec.service is not None or spec.operations or spec.operations_per_byte
         if bool(spec.code) == bool(modelled):
             found = "both code and a model" if spec.code else "neither code nor a model"
-            self._wrong(("functions", name), found, "either `code: FILE.py`, or `service: 10ms` or `operations: 1e6`")
+            self.wrong(("functions", name), found, "either `code: FILE.py`, or `service: 10ms` or `operations: 1e6`")
         path = self._code_file(name, spec.code) if spec.code else None
         return Function(
             name=name,
@@ -182,7 +168,7 @@ class Resolver:
             image = spec.image or name
             if sizes.setdefault(image, spec.image_size) != spec.image_size:
                 found = f"{spec.image_size} bytes for the image {image}"
-                self._wrong(("functions", name), found, f"the size it has above, {sizes[image]} bytes")
+                self.wrong(("functions", name), found, f"the size it has above, {sizes[image]} bytes")
 
     def _code_file(self, name: str, written: str) -> str:
         path, place = self._beside(written), ("functions", name, "code")
@@ -191,12 +177,12 @@ class Resolver:
         except OSError:
             self._absent(place, written, "a Python file")
         except SyntaxError as error:
-            self._wrong(place, f"an error in line {error.lineno} of {written} ({error.msg})", "Python that compiles")
+            self.wrong(place, f"an error in line {error.lineno} of {written} ({error.msg})", "Python that compiles")
         except ValueError as error:
-            self._wrong(place, f"{written}, which is no text ({error})", "Python that compiles")
+            self.wrong(place, f"{written}, which is no text ({error})", "Python that compiles")
         else:
             if not any(isinstance(node, ast.FunctionDef) and node.name == "code" for node in tree.body):
-                self._wrong(place, f"no function `code` in {written}", "`def code(ctx, payload):` in it")
+                self.wrong(place, f"no function `code` in {written}", "`def code(ctx, payload):` in it")
         return str(path.resolve())
 
     def _workload(self, topology: Topology, placement: tuple[tuple[str, str], ...], system: System) -> Workload:
@@ -214,10 +200,10 @@ class Resolver:
             named = [node for node in select(topology, pattern) if node in clients]
             chosen |= dict.fromkeys(named)
             if not named:
-                self._unknown((*place, "clients", position), pattern, "a node with the duty client", clients)
+                self.unknown((*place, "clients", position), pattern, "a node with the duty client", clients)
         for function in traffic.function_names():
             if function not in self.file.functions:
-                self._unknown((*place, "functions"), function, "a function of this file", self.file.functions)
+                self.unknown((*place, "functions"), function, "a function of this file", self.file.functions)
         return traffic.model_copy(update={"clients": tuple(chosen) or None, "payload": self._payload(place, traffic)})
 
     def _payload(self, place: Place, traffic: Traffic) -> Payload:
@@ -229,55 +215,50 @@ class Resolver:
         except OSError:
             self._absent((*place, "payload", "file"), traffic.payload.file, "a file of text")
         except UnicodeDecodeError:
-            self._wrong((*place, "payload", "file"), f"{traffic.payload.file}, which is not UTF-8", "text in UTF-8")
+            self.wrong((*place, "payload", "file"), f"{traffic.payload.file}, which is not UTF-8", "text in UTF-8")
         return traffic.payload
 
-    def _check_timeline(self, topology: Topology, placement: tuple[tuple[str, str], ...]) -> None:
-        for index, event in enumerate(self.file.timeline):
-            place: Place = ("timeline", index)
-            if isinstance(event, Kill):
-                roles = [role for node, role in placement if node == event.node]
-                if not roles:
-                    self._unknown((*place, "node"), event.node, "a node with a role", dict(placement))
-                elif event.role not in roles and (event.role or len(roles) > 1):
-                    expected = f"a role of {event.node} ({', '.join(roles)})"
-                    self._wrong((*place, "role"), show(event.role) if event.role else "no role", expected)
-            elif event.link not in topology.links:
-                self._unknown((*place, "link"), event.link, f"a link of {topology.name}", topology.links)
-            elif isinstance(event, Reshape):
-                self._check_reshape(place, event, topology)
+    def _timetable(self, topology: Topology, placement: tuple[tuple[str, str], ...], system: System) -> Timetable:
+        naming = Naming(self.document, self.problems, topology, placement, system.duties["client"])
+        return Spelling(naming, self, self.file.workload.ends_s).timetable(self.file.timeline)
 
-    def _check_reshape(self, place: Place, event: Reshape, topology: Topology) -> None:
-        ends = [end.node for end in topology.links[event.link].ends]
-        if event.leaving not in (None, *ends):
-            self._unknown((*place, "leaving"), str(event.leaving), f"an end of {event.link}", ends)
-        problems = self.document.attempt(Shape, (*place, "change")).problems
-        self.problems.extend(each for each in problems if each not in self.problems)
+    def existing(self, place: Place, name: str, kind: str) -> Path | None:
+        """The file ``name`` beside the experiment, or one that came along; None after telling that there is none."""
+        path = self._beside(name)
+        if path.is_file():
+            return path
+        self._absent(place, name, kind)
+        return None
+
+    def told(self, place: Place, error: InputError) -> None:
+        """Tell what is wrong inside a file that the entry at ``place`` names."""
+        found = [told(each, place, self.document, self.folder) for each in error.problems]
+        self.problems.extend(each for each in found if each not in self.problems)
 
     def _check_captures(self, topology: Topology) -> None:
         for index, capture in enumerate(self.file.collect.captures):
             place: Place = ("collect", "captures", index)
             if capture.link not in topology.links:
-                self._unknown((*place, "link"), capture.link, f"a link of {topology.name}", topology.links)
+                self.unknown((*place, "link"), capture.link, f"a link of {topology.name}", topology.links)
             elif capture.node not in (ends := [end.node for end in topology.links[capture.link].ends]):
-                self._unknown((*place, "node"), capture.node, f"an end of {capture.link}", ends)
+                self.unknown((*place, "node"), capture.node, f"an end of {capture.link}", ends)
 
     def _check_sweep(self) -> None:
         for path, values in self.file.sweep.items():
             if not values:
-                self._wrong(("sweep", path), "no values", "a list of the values that this path takes")
+                self.wrong(("sweep", path), "no values", "a list of the values that this path takes")
 
     def _check_validation(self) -> None:
         asked = self.file.validation
         if asked is None:
             return
         if len(asked.over) != 1:
-            self._wrong(("validation", "over"), f"{len(asked.over)} paths", "one path and its values")
+            self.wrong(("validation", "over"), f"{len(asked.over)} paths", "one path and its values")
             return
         path, values = next(iter(asked.over.items()))
         if len(values) < 2:
             expected = "at least two: the twin is calibrated at one and tested at the others"
-            self._wrong(("validation", "over", path), "one value" if values else "no values", expected)
+            self.wrong(("validation", "over", path), "one value" if values else "no values", expected)
         elif asked.calibrate not in values:
             listed = ", ".join(map(str, values))
-            self._wrong(("validation", "calibrate"), show(asked.calibrate), f"one of the values of {path} ({listed})")
+            self.wrong(("validation", "calibrate"), show(asked.calibrate), f"one of the values of {path} ({listed})")

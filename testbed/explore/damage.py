@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
 from testbed import seeds
 from testbed.errors import TestbedError
-from testbed.experiment.load import ends_of
 from testbed.experiment.model import Experiment
 from testbed.explore.faults import Agent, Fault
 from testbed.explore.watching import WatchedWorld
 from testbed.roles.api import CallFailed, Method
-from testbed.timeline import Cut, Event, Kill, Mend, Reshape, reshaped
-from testbed.topology.model import End
+from testbed.timeline.actions import (
+    Action,
+    Attach,
+    Hold,
+    KillAgents,
+    PauseHost,
+    Planned,
+    Press,
+    Release,
+    ResumeHost,
+    SetShape,
+    StartAgents,
+)
+from testbed.timeline.force import InForce
 from testbed.topology.shape import Shape
 from testbed.twin import agent as twin
+from testbed.twin.pausing import Pauses
 
 MOST_LOSS = 0.9  # of all faults on one link together
 AGAIN_S = 1.0  # from an agent that could not start to the next attempt, as a supervisor makes it
@@ -37,13 +49,13 @@ class Damage:
         self._state: dict[Agent, Literal["up", "starting", "down"]] = dict.fromkeys(experiment.placement, "up")
         self._last: dict[Agent, twin.Agent] = dict(world.agents)
         self._killed: dict[Agent, None] = {}
-        self._cut: dict[str, None] = {}
-        self._wanted = {End(link.name, end.node): end.shape for link in experiment.topology.links.values()
-                        for end in link.ends}  # fmt: skip
-        self._shapes = dict(self._wanted)
+        self._asked = InForce(experiment.topology)
+        self._pauses = Pauses(world.loop)
+        self._paused: dict[str, None] = {}
+        self._shapes = dict(self._asked.shapes)
         self._links_down: set[str] = set()
         self._machines_down: set[str] = set()
-        self._ways = _ways(experiment)
+        self._ways = _ways(experiment, world)
         self._last_change = self._episode = self._recovered = world.loop.now
         self.killed_clients: set[str] = set()
 
@@ -63,23 +75,51 @@ class Damage:
         del self._active[fault.number]
         self._settle()
 
-    def apply(self, event: Event) -> None:
-        """An event of the experiment's own timeline."""
-        self._world.tell("EVENT", event.model_dump_json(exclude={"at"}))
-        match event:
-            case Reshape():
-                for end in ends_of(self._experiment.topology, event.link, event.leaving):
-                    self._wanted[end] = reshaped(self._wanted[end], event.change)
-            case Cut():
-                self._cut[event.link] = None
-            case Mend():
-                self._cut.pop(event.link, None)
-            case Kill():
-                role = event.role or next(role for node, role in self._experiment.placement if node == event.node)
-                self._killed[event.node, role] = None
-                if role == self._experiment.system.duties["client"]:
-                    self.killed_clients.add(event.node)
+    def apply(self, event: Planned) -> None:
+        """An event of the experiment's own timetable."""
+        self._world.tell(f"EVENT {event.kind} {event.subject}: {event.detail}")
+        self.prepare(event.actions)
+
+    def prepare(self, actions: Sequence[Action]) -> None:
+        """Put in force what an event does, or what holds before the first of them."""
+        for action in actions:
+            self._ask(action)
         self._settle()
+
+    def _ask(self, action: Action) -> None:
+        match action:
+            case SetShape():
+                list(self._asked.shape(action))
+            case Hold() | Release():
+                list(self._asked.connect(action))
+            case KillAgents() | StartAgents():
+                for name in action.agents:
+                    self._ask_of(name, isinstance(action, KillAgents))
+            case PauseHost():
+                self._paused[action.node] = None
+                self._pauses.pause(action.node)
+            case ResumeHost():
+                self._paused.pop(action.node, None)
+                self._pauses.resume(action.node)
+            case Attach():
+                self._world.network.attach(action.node, action.link)
+                self._ways = _ways(self._experiment, self._world)
+            case Press():
+                pass  # there are no processors here
+
+    def _ask_of(self, name: Agent, is_end: bool) -> None:
+        if is_end:
+            self._killed[name] = None
+            if name[1] == self._experiment.system.duties["client"]:
+                self.killed_clients.add(name[0])
+            return
+        self._killed.pop(name, None)
+        if self._state[name] != "down":
+            self._kill(name)
+
+    def over(self) -> None:
+        """The run ends: all that stand still go on."""
+        self._pauses.end()
 
     # What follows from it.
 
@@ -99,7 +139,8 @@ class Damage:
 
     def _connect(self) -> None:
         network, active = self._world.network, self._active.values()
-        cut = {*self._cut, *(link for fault in active for link in fault.cut)}
+        asked = [link for link, causes in self._asked.down.items() if causes]
+        cut = {*asked, *(link for fault in active for link in fault.cut)}
         off = {fault.machine for fault in active if fault.machine}
         for link in self._experiment.topology.links:
             if (link in cut) != (link in self._links_down):
@@ -110,7 +151,7 @@ class Damage:
         self._links_down, self._machines_down = cut, off
 
     def _reshape(self) -> None:
-        for end, wanted in self._wanted.items():
+        for end, wanted in self._asked.shapes.items():
             shape = self._worsened(wanted, [fault for fault in self._active.values() if end.link in fault.links])
             if shape != self._shapes[end]:
                 self._world.network.shape(end, shape)
@@ -195,7 +236,7 @@ class Damage:
 
     def _troubled(self) -> bool:
         """Whether anything is amiss on the way between two living agents."""
-        if any(fault.spread for fault in self._active.values()):
+        if self._paused or any(fault.spread for fault in self._active.values()):
             return True
         bad = {*self._links_down, *(link for fault in self._active.values() for link in fault.links)}
         bad |= {link.name for node in self._machines_down for link, _ in self._experiment.topology.interfaces[node]}
@@ -212,8 +253,8 @@ class Damage:
             self._recovered = 2 * now - self._episode + AGAIN_S
 
 
-def _ways(experiment: Experiment) -> dict[tuple[str, str], frozenset[str]]:
+def _ways(experiment: Experiment, world: WatchedWorld) -> dict[tuple[str, str], frozenset[str]]:
     """The links between each two nodes that have agents."""
     nodes = list(dict.fromkeys(node for node, _ in experiment.placement))
-    path = experiment.topology.path
-    return {(a, b): frozenset(end.link for end in path(a, b)) for a in nodes for b in nodes if a != b}
+    way = world.network.way
+    return {(a, b): frozenset(end.link for end in way(a, b)) for a in nodes for b in nodes if a != b}

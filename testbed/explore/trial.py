@@ -113,11 +113,21 @@ class Trial:
         world.told.start = t0 = world.loop.now + LEAD_S
         world.tell("all agents are ready")
         self._damage = Damage(world, self._experiment, self._check)
-        clients = [self._fired(agent, t0) for agent in agents if isinstance(agent.role, Client)]
+        if self._experiment.timetable.before:
+            self._damage.prepare(self._experiment.timetable.before)
+        try:
+            await self._disturbed([agent for agent in agents if isinstance(agent.role, Client)], t0)
+        finally:
+            self._damage.over()
+
+    async def _disturbed(self, firing: Sequence[Agent], t0: float) -> None:
+        """The workload under all that is to happen, and the time after it."""
+        world = self._world
+        clients = [self._fired(agent, t0) for agent in firing]
         for fault in self._faults:
             world.loop.at(t0 + fault.begin, self._damage.begin, fault)
             world.loop.at(t0 + fault.end, self._damage.end, fault)
-        for event in sorted(self._experiment.file.timeline, key=lambda each: each.at):
+        for event in self._experiment.timetable.events:
             world.loop.at(t0 + event.at, self._damage.apply, event)
         world.loop.at(t0, self._look_again)
         await self._finished(clients, t0)

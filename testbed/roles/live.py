@@ -46,7 +46,7 @@ class TableFile:
         self._path, self._header = folder / f"{table.name}.csv", table.header
         self._known, self._waiting = frozenset(table.header), io.StringIO()
         self._writer = csv.writer(self._waiting, lineterminator="\n")
-        self._begun = False
+        self._begun = self._path.exists() and self._path.stat().st_size > 0  # by an agent that lived here before
 
     def add(self, row: Row) -> None:
         """Keep a row for the next flush; raises ValueError for a column that the table does not have."""

@@ -14,6 +14,7 @@ from testbed.shaping.queue import Treatment
 from testbed.substrate.base import Host
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
+from testbed.topology.walk import walk
 from testbed.twin.fluid import Disk, Fluid, Resource
 from testbed.twin.fluid import TransferFailed as TransferFailed
 from testbed.twin.link import Lane
@@ -72,6 +73,7 @@ class TwinNetwork:
         self._paths_over: dict[End, list[Path]] = {}
         self._machines = {node: Resource(None) for node in topology.nodes}
         self._cut: dict[str, None] = {}  # links
+        self._attached: dict[str, str] = {}
         for link in topology.links.values():
             ends = [End(link.name, interface.node) for interface in link.ends]
             for end, interface in zip(ends, link.ends, strict=True):
@@ -142,13 +144,40 @@ class TwinNetwork:
         """There and back. Answers go to where the question came from, also to a host with several addresses."""
         ways = self._paths.get((a, b))
         if ways is None:
-            there = self.topology.path(a, b)
-            try:
-                back = self.topology.path(b, a)
-            except UsageError:
-                back = tuple(End(link, self.topology.links[link].beyond(node).node) for link, node in reversed(there))
+            there, back = self._ends(a, b)
             ways = self._paths[a, b] = self._made(there), self._made(back)
         return ways
+
+    def way(self, a: str, b: str) -> tuple[End, ...]:
+        """The ends that a packet from ``a`` to ``b`` leaves through now."""
+        return walk(self.topology, a, b, self._attached)
+
+    def _ends(self, a: str, b: str) -> tuple[tuple[End, ...], tuple[End, ...]]:
+        there = self.way(a, b)
+        try:
+            return there, self.way(b, a)
+        except UsageError:
+            back = tuple(End(link, self.topology.links[link].beyond(node).node) for link, node in reversed(there))
+            return there, back
+
+    def attach(self, node: str, link: str) -> None:
+        """All traffic of ``node`` goes over its ``link`` from now on; connections stay, what is under way goes on."""
+        self._attached[node] = link
+        for (a, b), ways in self._paths.items():
+            for path, ends in zip(ways, self._ends(a, b), strict=True):
+                lanes = tuple(self._lanes[end] for end in ends)
+                if lanes != path.lanes:
+                    self._lead(path, ends)
+
+    def _lead(self, path: Path, ends: Sequence[End]) -> None:
+        """Have a path take another way."""
+        for paths in self._paths_over.values():
+            if path in paths:
+                paths.remove(path)
+        for end in ends:
+            self._paths_over.setdefault(end, []).append(path)
+        path.lanes = tuple(self._lanes[end] for end in ends)
+        path.refresh()
 
     def _made(self, ends: Sequence[End]) -> Path:
         path = Path(self._loop, [self._lanes[end] for end in ends], is_free=self._options.messages == "free")
@@ -169,7 +198,7 @@ class TwinNetwork:
 
         With a patience of 0 it fails at the very moment when a link of the path is cut or a node goes down.
         """
-        carriers = [self._carriers[end] for end in self.topology.path(source, target)]
+        carriers = [self._carriers[end] for end in self.way(source, target)]
         machines = [self._machines[source], self._machines[target]]
         resources = [*machines, *carriers, *disks]
         there, back = self._ways(source, target)

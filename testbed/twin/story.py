@@ -24,6 +24,7 @@ from testbed.roles.api import Client
 from testbed.store import Run
 from testbed.twin import calibration
 from testbed.twin.agent import Agent
+from testbed.twin.hands import TwinHands
 from testbed.twin.world import World
 from testbed.workload.client import drive
 from testbed.workload.progress import Progress
@@ -63,7 +64,7 @@ class Virtual:
         self._run.record.state = "running"
         self._run.save()
         await self._workload(agents)
-        for agent in agents:
+        for agent in list(self.world.agents.values()):
             await self._stopped(agent)
 
     def _made(self, spec: AgentSpec) -> Agent:
@@ -96,11 +97,15 @@ class Virtual:
 
         with ExitStack() as stack:
             events = stack.enter_context(EventRecorder(self._run.folder, clock))
-            script = Script(experiment, world.network, world, events)
+            hands = TwinHands(world)
+            stack.callback(hands.close)
+            script = Script(experiment, world.network, hands, events)
+            hands.ready = script.ready
+            script.prepare()
             sampler = _Sampler(self._run.folder, world, clock, experiment.file.collect.period)
             before = dict(world.network.counters())
             traces = self.traces = Traces(t0, script, sampler.cost, None, events.rows, (), before, before)
-            traces.doubts = doubts(experiment, world.calibration)
+            traces.doubts = [*doubts(experiment, world.calibration), *experiment.timetable.doubtful]
             try:
                 self._fire(agents, script, t0)
                 world.loop.at(t0, sampler.begin)
@@ -180,14 +185,15 @@ class _Sampler:
 
     def __init__(self, folder: Path, world: World, clock: Callable[[], float], period_s: float) -> None:
         self._world, self._period, self._taken, self._open = world, period_s, 0, True
-        self._agents = dict(enumerate(world.agents.values()))
+        self._agents: dict[int, Agent] = {}
         self._links = LinkSampler(folder, world.network, clock)
         self._nodes = NodeSampler(folder, self._watched, clock)
         self._start = 0.0
 
     def _watched(self) -> list[Watched]:
-        alive = [(pid, agent) for pid, agent in self._agents.items() if agent.alive]
-        return [Watched(agent.node, agent.role_name, pid) for pid, agent in alive]
+        self._agents.clear()
+        self._agents.update(enumerate(self._world.agents.values()))
+        return [Watched(agent.node, agent.role_name, pid) for pid, agent in self._agents.items()]
 
     def begin(self) -> None:
         """Take the first sample now, the others as time passes."""
@@ -200,7 +206,7 @@ class _Sampler:
             self._world.loop.at(self._start + self._taken * self._period, self._beat)
 
     def _take(self) -> None:
-        book: Any = _Book(self._agents)
+        book: Any = _Book(self._agents)  # of those that live when the nodes are sampled
         self._links(book)
         self._nodes(book)
         self._taken += 1

@@ -115,6 +115,22 @@ def test_many_events_are_numbered_instead_of_named(tmp_path: Path) -> None:
     assert "15" in written and "a-b: cut" not in written
 
 
+def test_very_many_events_are_ticks_with_their_number(tmp_path: Path) -> None:
+    folder = synthetic_run.make(tmp_path)
+    lines = "".join(f"{t},{t},cut,a-b,\n" for t in range(0, 60))
+    (folder / "events.csv").write_text("t_planned,t_actual,kind,subject,detail\n" + lines)
+    written = texts(drawn(analysis.load(folder), "throughput", tmp_path))
+    assert "60 events, see the table of events" in written
+    assert "a-b: cut" not in written
+
+
+def test_a_replayed_link_is_one_event(tmp_path: Path) -> None:
+    folder = synthetic_run.make(tmp_path)
+    lines = "".join(f"{t},{t},trace,a-b,rate {t + 1}Mbit\n" for t in range(0, 60))
+    (folder / "events.csv").write_text("t_planned,t_actual,kind,subject,detail\n" + lines)
+    assert [moment.words for moment in marks.moments(analysis.load(folder))] == ["a-b: trace"]
+
+
 def test_failures_keep_a_latency_curve_below_one(valid: analysis.Frames) -> None:
     rows = valid.measured
     _, share = latency_cdf._curve(rows)

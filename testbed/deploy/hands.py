@@ -1,0 +1,93 @@
+"""What a timetable does to agents and hosts in emulation: kill and start, stop and go, move, load."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from testbed.deploy import freeze, pressure
+from testbed.deploy.fleet import Agent, Fleet
+from testbed.deploy.forks import Enterable
+from testbed.deploy.roaming import Roaming
+from testbed.substrate.base import Network, Process
+from testbed.timeline.actions import Press
+
+BARE = (sys.executable, "-I", "-S")  # starts in some ten milliseconds: no site packages
+
+
+class LiveHands:
+    """Use it as a context manager around the workload: in the end all agents go on and no load is left."""
+
+    def __init__(self, network: Network, fleet: Fleet) -> None:
+        self._network, self._fleet = network, fleet
+        self._roaming = Roaming(network)
+        self._starting: dict[tuple[str, str], Agent] = {}
+        self._paused: dict[str, None] = {}
+        self._loads: list[tuple[str, Process]] = []
+
+    def kill(self, node: str, role: str) -> None:
+        """End an agent with SIGKILL."""
+        self._starting.pop((node, role), None)
+        self._fleet.kill(node, role)
+
+    def restart(self, node: str, role: str) -> None:
+        """Start an agent anew; :meth:`became_ready` will tell of it."""
+        self._starting[node, role] = self._fleet.restart(node, role)
+        if node in self._paused:
+            self._freeze(node, "stop")
+
+    def became_ready(self) -> list[tuple[str, str]]:
+        """The agents that were started anew and are ready since this was last asked."""
+        found = [name for name, agent in list(self._starting.items()) if agent.status().state == "ready"]
+        for name in found:
+            self._starting.pop(name, None)
+        return found
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP for the agents of ``node`` and all that they started."""
+        self._paused[node] = None
+        self._freeze(node, "stop")
+
+    def resume(self, node: str) -> None:
+        """SIGCONT; nothing happens to a node that was not paused."""
+        if self._paused.pop(node, False) is None:
+            self._freeze(node, "go")
+
+    def _freeze(self, node: str, order: str) -> None:
+        agents = [agent for agent in self._fleet.agents.values() if agent.spec.node == node]
+        alive = [agent for agent in agents if agent.process.poll() is None]
+        if not alive:
+            return
+        pids = [agent.process.pid for agent in alive]
+        if isinstance(alive[0].host, Enterable):
+            (freeze.stop if order == "stop" else freeze.go)(pids)
+        else:
+            alive[0].host.run([*BARE, str(Path(freeze.__file__)), order, *map(str, pids)])
+
+    def attach(self, node: str, link: str) -> None:
+        """All traffic of ``node``, there and back, goes over ``link``."""
+        self._roaming.attach(node, link)
+
+    def press(self, load: Press) -> None:
+        """Start a load, which ends by itself."""
+        host = self._network.host(load.node)
+        argv = [*BARE, str(Path(pressure.__file__)), *map(str, (load.lasting, load.cpu, load.share, load.memory))]
+        self._loads.append((load.node, host.start(argv, host.folder / f"load-{len(self._loads) + 1}")))
+
+    def __enter__(self) -> LiveHands:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for node in list(self._paused):
+            self.resume(node)
+        self._end([process for _, process in self._loads])
+
+    def _end(self, processes: Sequence[Process]) -> None:
+        for process in processes:
+            process.signal(signal.SIGKILL)
+        for process in processes:
+            process.wait(1.0)
