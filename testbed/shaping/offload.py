@@ -20,7 +20,8 @@ _SIOCETHTOOL = 0x8946
 _GET_STRINGS, _GET_SETS, _SET_FEATURES = 0x1B, 0x37, 0x3B
 _FEATURE_NAMES = 4  # ETH_SS_FEATURES
 _NAME_BYTES = 32
-_SEGMENTATION = re.compile("tx-.*-segmentation")
+SEGMENTATION = re.compile("tx-.*-segmentation")
+CHECKSUMS = re.compile("tx-checksum-.*")
 
 
 def allowed(shape: Shape) -> bool:
@@ -28,13 +29,16 @@ def allowed(shape: Shape) -> bool:
     return shape.model_copy(update={"delay": 0.0}).is_plain
 
 
-def switch(port: Port, on: bool) -> None:
-    """Let the interface take buffers of many segments (the default of veth), or make the kernel cut them before it."""
+def switch(port: Port, on: bool, features: re.Pattern[str] = SEGMENTATION) -> None:
+    """Let the interface take buffers of many segments (the default of veth), or make the kernel cut them before it.
+
+    With CHECKSUMS as ``features``: let it take packets whose sums nobody has computed yet, or none.
+    """
     with entered(port.netns):
         control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with control:
         names = _feature_names(control, port.name)
-        meant = sum(1 << number for number, name in enumerate(names) if _SEGMENTATION.fullmatch(name))
+        meant = sum(1 << number for number, name in enumerate(names) if features.fullmatch(name))
         blocks = -(-len(names) // 32)
         request = bytearray(8 + 8 * blocks)
         pack_into("=II", request, 0, _SET_FEATURES, blocks)

@@ -1,10 +1,14 @@
-"""Finding a substrate by its name: the module ``testbed/substrate/<name>.py`` with the class that has this ``name``."""
+"""Finding a substrate by its name: the module ``testbed/substrate/<name>.py`` with the class that has this ``name``.
+
+Some have options: ``mininet:ovs`` is the substrate ``mininet`` made with its option ``ovs``.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.errors import UsageError
@@ -33,12 +37,20 @@ def _named_in(path: Path) -> list[str]:
 
 
 def named(name: str) -> Substrate:
-    """The substrate called ``name``; UsageError with the nearest spelling if there is none."""
-    known = names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"There is no substrate called {name!r}; there are: {', '.join(known)}.{hint}")
-    module = importlib.import_module(f"testbed.substrate.{name}")
-    made: Substrate = next(each for each in vars(module).values() if getattr(each, "name", None) == name)()
+    """The substrate called ``name`` (or ``name:option``); UsageError with the nearest spelling if there is none."""
+    plain, _, option = name.partition(":")
+    _refuse_unknown(plain, names())
+    module = importlib.import_module(f"testbed.substrate.{plain}")
+    kind = next(each for each in vars(module).values() if getattr(each, "name", None) == plain)
+    if option:
+        _refuse_unknown(name, [f"{plain}:{each}" for each in getattr(kind, "options", ())])
+    made: Substrate = kind(option) if option else kind()
     return made
+
+
+def _refuse_unknown(name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"There is no substrate called {name!r}; there are: {', '.join(known) or 'none'}.{hint}")

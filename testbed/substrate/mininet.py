@@ -2,6 +2,9 @@
 
 Nothing of it is in the machine's own namespaces and nothing is left when it ends, so ``mn -c`` has nothing to clean. An
 ordinary user needs no more rights than on the namespace substrate.
+
+Switches are Linux bridges; with the option ``ovs`` they are Open vSwitch and learn, with ``flows`` they have fixed
+flows.
 """
 
 from __future__ import annotations
@@ -59,6 +62,10 @@ class MininetSubstrate:
 
     name = "mininet"
     virtual = False
+    options = ("ovs", "flows")
+
+    def __init__(self, option: str = "") -> None:
+        self._option = option
 
     def probe(self) -> Capabilities:
         """What this machine offers."""
@@ -76,24 +83,29 @@ class MininetSubstrate:
         if not arena.inside():
             raise TestbedError("A Mininet network can only be opened in an arena: see run_inside.")
         require(probe())
-        from testbed.substrate.mininet_nodes import Emulation, NamedLayout, add_links, version
+        from testbed.substrate import mininet_ovs
+        from testbed.substrate.mininet_nodes import Bridge, Emulation, NamedLayout, add_links, version
 
+        switch = mininet_ovs.OpenSwitch if self._option else Bridge
         mechanisms = choose(topology, later, self.probe())
-        layout = NamedLayout(topology, mechanisms)
+        layout = NamedLayout(topology, mechanisms, bridged=not self._option)
         with ExitStack() as undo:
             resolve_names(topology, undo)  # first: Mininet's nodes see the mounts that there are when they are made
             spaces = build.Spaces()
             undo.callback(spaces.close)
-            net = Emulation()
+            net = Emulation(switch)
             undo.callback(net.stop)
             _make_spaces(topology, spaces, net)
             undo.callback(build.delete, spaces)
             build.build(topology, layout, spaces)
+            switches = "Linux bridges"
+            if self._option:
+                switches = mininet_ovs.start(topology, layout, spaces.net, self._option == "flows", probe(), undo)
             add_links(net, topology, layout)
             net.start()
             shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
             hosts = open_hosts(topology, folder.absolute(), spaces, undo)
-            notes = {"mininet": version(), "switches": "Linux bridges"}
+            notes = {"mininet": version(), "switches": switches}
             yield MininetNetwork(topology, mechanisms, hosts, shapers, net, notes)
 
 

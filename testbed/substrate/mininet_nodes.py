@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from mininet.link import Link
-from mininet.log import setLogLevel
+from mininet.log import output, setLogLevel
 from mininet.net import VERSION, Mininet
 from mininet.node import Node, Switch
 
@@ -72,6 +72,10 @@ class Bridge(_Placed, Switch):  # type: ignore[misc]
     def stop(self, deleteIntfs: bool = True) -> None:  # noqa: N803 - Mininet's name
         """It goes with the fabric."""
 
+    def dpctl(self, *args: str) -> Any:
+        """``dpctl fdb show`` of Mininet's command line: what ``bridge`` has to say."""
+        return self.cmd("bridge", *args)
+
 
 class Cable(Link):  # type: ignore[misc]
     """A link whose two interfaces exist already; ``title`` is what the topology calls it."""
@@ -79,6 +83,9 @@ class Cable(Link):  # type: ignore[misc]
     def __init__(self, *nodes: Any, title: str, **params: Any) -> None:
         self.title = title
         super().__init__(*nodes, **params)
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.intf1.node}:{self.intf1}<->{self.intf2.node}:{self.intf2}"
 
     @classmethod
     def makeIntfPair(cls, *args: Any, **params: Any) -> None:  # noqa: N802 - Mininet's name
@@ -91,10 +98,10 @@ class Cable(Link):  # type: ignore[misc]
 class Emulation(Mininet):  # type: ignore[misc]
     """A Mininet network without controllers that sets no limits of the machine, and cuts links as the testbed does."""
 
-    def __init__(self) -> None:
+    def __init__(self, switch: type[Bridge]) -> None:
         Mininet.inited = True  # its initialisation would set limits for the whole machine, where root runs it
         setLogLevel("critical")
-        super().__init__(controller=None, build=False, switch=Bridge, host=Machine, link=Cable)
+        super().__init__(controller=None, build=False, switch=switch, host=Machine, link=Cable)
         self.cut: Callable[[str, bool], None] = lambda link, up: None  # the network's ``connect``, once there is one
 
     def configHosts(self) -> None:  # noqa: N802 - Mininet's name
@@ -103,11 +110,11 @@ class Emulation(Mininet):  # type: ignore[misc]
     def configLinkStatus(self, src: str, dst: str, status: str) -> None:  # noqa: N802 - Mininet's name
         """``link h1 s1 down`` of Mininet's command line: addresses and routes stay, unlike with Mininet's own."""
         if not {src, dst} <= set(self.nameToNode):
-            print(f"There is no node called {src if src not in self.nameToNode else dst!r}.")  # noqa: T201
+            output(f"There is no node called {dst if src in self.nameToNode else src!r}.\n")
             return
         links = self.linksBetween(self[src], self[dst])
         if not links:
-            print(f"There is no link between {src} and {dst}.")  # noqa: T201
+            output(f"There is no link between {src} and {dst}.\n")
         for each in links:
             self.cut(each.title, status == "up")
 

@@ -261,5 +261,8 @@ _ROWS: Mapping[str, _Row] = {
     "chromium": _Row(_program("chromium", "--version"), "reports are not looked at", "apt-get install chromium"),
     "mininet": _Row(_mininet, "the namespace substrate", "pip install mininet setuptools"),
     "mnexec": _Row(_program("mnexec", "-n", "true"), "the namespace substrate", "apt-get install mininet", True),
+    "ovs-vswitchd": _Row(
+        _program("ovs-vswitchd", "--version"), "Linux bridges", "apt-get install openvswitch-switch"
+    ),
     "sudo": _Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 # Loaded before privileges are dropped: an ordinary user may not be able to read the interpreter's own files.
-import testbed.substrate.mininet_nodes
+import testbed.substrate.mininet_ovs
 import testbed.substrate.netns  # noqa: F401
 from testbed.substrate.arena import run_inside
 from testbed.topology.load import parse
@@ -19,7 +19,10 @@ NOBODY = 65534
 USERS = ["root", "nobody"] if os.geteuid() == 0 else ["self"]
 each_user = pytest.mark.parametrize("user", USERS)
 MININET = pytest.param("mininet", marks=pytest.mark.feature("mnexec"))
+OPEN_VSWITCH = [pytest.param(name, marks=[pytest.mark.feature("mnexec"), pytest.mark.feature("ovs-vswitchd")])
+                for name in ("mininet:ovs", "mininet:flows")]  # fmt: skip
 each_substrate = pytest.mark.parametrize("substrate", ["netns", MININET])
+each_switching = pytest.mark.parametrize("substrate", ["netns", MININET, *OPEN_VSWITCH])
 
 LINE = """
 name: line

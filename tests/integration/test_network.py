@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_arena import LINE, each_substrate, each_user, line, passes, star
+from in_arena import LINE, each_substrate, each_switching, each_user, line, passes, star
 
 from testbed.errors import CommandFailed, ShapeNotInForce, TestbedError
 from testbed.substrate.arena import RUNTIME
@@ -46,7 +46,7 @@ def test_a_network_cannot_be_opened_outside_of_an_arena(
         pass
 
 
-@each_substrate
+@each_switching
 @pytest.mark.feature("ping")
 @each_user
 def test_hosts_reach_each_other_over_switches_and_routers_in_both_families(substrate: str, user: str) -> None:
@@ -198,7 +198,7 @@ def test_fabric_runs_commands_on_the_host(substrate: str) -> None:
     passes(work)
 
 
-@each_substrate
+@each_switching
 def test_every_packet_that_passes_a_link_is_counted_in_its_direction(substrate: str) -> None:
     def work() -> None:
         with opened(substrate, line()) as network:
@@ -223,7 +223,7 @@ SHAPED = {
 }
 
 
-@each_substrate
+@each_switching
 @pytest.mark.feature("ping")
 @pytest.mark.parametrize("mechanism", SHAPED)
 def test_a_link_that_was_cut_and_mended_carries_both_families_again(substrate: str, mechanism: str) -> None:
@@ -251,7 +251,7 @@ def test_a_link_that_was_cut_and_mended_carries_both_families_again(substrate: s
     passes(work)
 
 
-@each_substrate
+@each_switching
 def test_a_shape_that_was_not_announced_is_refused_where_nothing_can_put_it_in_force(substrate: str) -> None:
     def work() -> None:
         with opened(substrate, line()) as network, pytest.raises(ShapeNotInForce, match="h1-s1"):
@@ -263,7 +263,7 @@ def test_a_shape_that_was_not_announced_is_refused_where_nothing_can_put_it_in_f
     passes(work)
 
 
-@each_substrate
+@each_switching
 @each_user
 def test_networks_can_be_opened_one_after_the_other_and_leave_nothing_open(substrate: str, user: str) -> None:
     def work() -> None:

@@ -8,7 +8,8 @@ from testbed.substrate.probe import probe
 
 NAMES = [
     "root", "user-namespaces", "netns", "veth", "bridge", "netem", "tbf", "htb", "ifb", "relay", "tun", "openvswitch",
-    "cgroup-v1", "cgroup-v2", "ping", "iperf3", "sshd", "chromium", "mininet", "mnexec", "sudo",
+    "cgroup-v1", "cgroup-v2", "ping", "iperf3", "sshd", "chromium", "mininet", "mnexec", "ovs-vswitchd",
+    "sudo",
 ]  # fmt: skip
 
 
