@@ -227,4 +227,3 @@ def _rounded(value: object) -> str:
     number = str(value).removesuffix("bit")
     is_long = number.replace(".", "").isdigit() and len(number) > 6
     return f"{float(number) / RATES['Mbit']:.3g}Mbit" if is_long else str(value)
-

@@ -133,4 +133,3 @@ def test_a_load_ends_and_leaves_its_status(folder: Path) -> None:
 def test_health_of_agents_that_lived_twice_is_one_table(folder: Path) -> None:
     text = (folder / "hosts" / "w1" / "computer" / "health.csv").read_text()
     assert text.count("lag_max_s") == 1
-
