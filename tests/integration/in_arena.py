@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 # Loaded before privileges are dropped: an ordinary user may not be able to read the interpreter's own files.
 import testbed.substrate.mininet_ovs
 import testbed.substrate.netns  # noqa: F401
-from testbed.substrate.arena import run_inside
+from testbed.substrate.arena import RUNTIME, run_inside
+from testbed.substrate.find import named
 from testbed.topology.load import parse
 from testbed.topology.model import Topology
+from testbed.topology.shape import Shape
 
 NOBODY = 65534
 USERS = ["root", "nobody"] if os.geteuid() == 0 else ["self"]
@@ -38,6 +41,11 @@ links:
 def line(text: str = LINE) -> Topology:
     """Two hosts on a switch, a router, and one host behind it."""
     return parse(text, "line.yaml")
+
+
+def opened(substrate: str, topology: Topology, later: Mapping[str, Sequence[Shape]] | None = None) -> Any:
+    """The network on this substrate of the machine: a context."""
+    return named(substrate).open(topology, RUNTIME / "hosts", 1, later or {})
 
 
 def star(hosts: int) -> Topology:
