@@ -137,6 +137,6 @@ def _fired(folder: Path, network: Network, fleet: Fleet, meanwhile: Callable[[Fl
     return {
         "lags": evidence.lags(folders, t0, t0 + ended), "machine": evidence.during(watch.samples, ended),
         "links": evidence.link_uses(before, after, network.mechanisms, shapes), "events": events.rows,
-        "exits": [], "sampling": sampler.cost, "smallest_delay_s": evidence.smallest_delay(shapes),
+        "exits": [], "sampling": sampler.spent(), "smallest_delay_s": evidence.smallest_delay(shapes),
         "captures": recorded,
     }
