@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -18,33 +17,11 @@ from roles.serverless_on_edge.system import SYSTEM
 from testbed import seeds
 from testbed.roles.api import CallFailed, Function, FunctionResult, Method, Role, Service, Site
 from testbed.tables import Row
+from testbed.twin.loop import VirtualLoop
 
 T = TypeVar("T")
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-
-
-class _Jumping(selectors.SelectSelector):
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 100.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("everybody waits and nothing will ever happen")
-        self.now += timeout
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which time passes only while everybody sleeps."""
-
-    def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 class World:
@@ -105,8 +82,7 @@ class World:
                     with suppress(asyncio.CancelledError):
                         await task
 
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            result = runner.run(whole())
+        result = VirtualLoop(start=100.0).run(whole())
         for error in self.errors:
             raise error
         return result
