@@ -40,10 +40,7 @@ class TwinFiles:
 
     async def serve(self, port: int) -> None:
         """Give the files to others on ``port``; raises OSError if it is taken."""
-        address = self.agent.site.endpoint(self.agent.node, port)
-        if address in self._world.listeners or address in self._world.depots:
-            raise OSError(f"{address} is taken")
-        self._world.depots[address] = self
+        self._world.depots[self._world.free_address(self.agent, port)] = self
 
     async def fetch(self, address: str, name: str, patience: float) -> int:
         """Copy a file from the files served at ``address``; raises CallFailed and leaves nothing of it then."""

@@ -113,10 +113,14 @@ class World:
 
     def listen(self, agent: Agent, port: int, service: Service) -> None:
         """Serve; raises OSError if the address is taken."""
+        self.listeners[self.free_address(agent, port)] = Listener(agent, service)
+
+    def free_address(self, agent: Agent, port: int) -> str:
+        """The address of an agent's port; raises OSError if somebody serves there, messages or files."""
         address = agent.site.endpoint(agent.node, port)
         if address in self.listeners or address in self.depots:
             raise OSError(f"{address} is taken")
-        self.listeners[address] = Listener(agent, service)
+        return address
 
     def node_at(self, address: str) -> str | None:
         """The node whose address is in ``host:port``, or None."""
