@@ -57,6 +57,7 @@ class Method(Generic[Request, Reply]):
 Handler = Callable[[Any], Awaitable[Any]]
 StreamHandler = Callable[[Any], AsyncIterator[Any]]
 Service = Mapping[Method[Any, Any], Handler | StreamHandler]
+Answer = Callable[[str], Awaitable[str]]
 
 
 class Wire(Protocol):
@@ -110,8 +111,12 @@ class Environment(Protocol):
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine`` beside the role; an error in it ends the agent with that error."""
 
-    async def run_function(self, name: str, payload: str) -> FunctionResult:
-        """Run a real function in its own limited worker; never raises for what the function does."""
+    async def run_function(self, name: str, payload: str, answer: Answer | None = None) -> FunctionResult:
+        """Run a real function in its own limited worker; never raises for what the function does.
+
+        ``answer`` gets each text that the function passes to ``ctx.ask`` and returns what that call gives; without it,
+        asking is an error in the function. In the twin it must not wait for anything.
+        """
 
     async def container(
         self,
