@@ -25,11 +25,12 @@ def specs(experiment: Experiment, hosts: Path) -> list[AgentSpec]:
     addresses = {node: topology.address(node) for node in nodes}
     places: dict[str, tuple[str, ...]] = {role: experiment.nodes_of(role) for _, role in experiment.placement}
     client = experiment.system.duties["client"]
+    graph = topology.graph if experiment.system.sees_network else {}
     given = lay_out(experiment, hosts)
     found = []
     for node, role in experiment.placement:
         hops = Hops(topology, node, nodes)
-        site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops)
+        site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops, graph)
         its_files = {each.name: each for each in given[node].iterdir()} if role == client else {}
         found.append(
             AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=its_files)

@@ -20,6 +20,7 @@ from testbed.roles.invariants import Observed as Observed
 from testbed.roles.resources import Container as Container
 from testbed.roles.resources import Files as Files
 from testbed.roles.resources import FunctionResult as FunctionResult
+from testbed.roles.resources import Journal as Journal
 from testbed.tables import Row, Table
 
 Request = TypeVar("Request")
@@ -134,6 +135,9 @@ class Environment(Protocol):
     def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
         """The agent's disk called ``name``, empty at first; rates in bytes per second, None: no limit of our own."""
 
+    def journal(self, name: str) -> Journal:
+        """The agent's journal ``name``, with what an earlier agent of this node and role wrote in this run."""
+
     def emit(self, table: str, row: Row) -> None:
         """Append a row to one of the system's tables; missing columns stay empty, unknown ones raise."""
 
@@ -161,7 +165,8 @@ class Site:
     """All that one agent knows of the experiment: where it is, who else is where, what the functions are.
 
     ``addresses`` gives each node's address, ``places`` the nodes of each role of the system in the order of the
-    experiment, ``hops`` the number of links from this node to each other.
+    experiment, ``hops`` the number of links from this node to each other. ``graph`` has the neighbours of every node of
+    the network, switches included, where the system asks for it (:attr:`System.sees_network`), else nothing.
     """
 
     node: str
@@ -171,6 +176,7 @@ class Site:
     places: Mapping[str, tuple[str, ...]]
     functions: Mapping[str, Function]
     hops: Mapping[str, int] = field(default_factory=dict)
+    graph: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -274,6 +280,7 @@ class System(ABC):
     duties: ClassVar[Mapping[Duty, str]]
     tables: ClassVar[tuple[Table, ...]] = ()
     invariants: ClassVar[tuple[Invariant, ...]] = ()
+    sees_network: ClassVar[bool] = False  # whether its agents are told the graph of the network
 
     @abstractmethod
     def wire(self) -> Wire: ...

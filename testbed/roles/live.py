@@ -13,9 +13,21 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from testbed import seeds
-from testbed.roles.api import Container, ContainerFailed, Files, Function, FunctionResult, Method, Service, Site, Wire
+from testbed.roles.api import (
+    Container,
+    ContainerFailed,
+    Files,
+    Function,
+    FunctionResult,
+    Journal,
+    Method,
+    Service,
+    Site,
+    Wire,
+)
 from testbed.roles.disk import Disk
 from testbed.roles.disk_wire import encoded
+from testbed.roles.journal import FileJournal, journal_file
 from testbed.tables import Row, Table, cells
 
 Request = TypeVar("Request")
@@ -97,6 +109,7 @@ class LiveEnvironment:
         self._site, self._wire, self._functions, self._offset = site, wire, functions, clock_offset
         self._folder = folder
         self._disks: dict[str, Disk] = {}
+        self._journals: dict[str, FileJournal] = {}
         self._tables = {table.name: TableFile(folder, table) for table in tables}
         self._streams: dict[str, random.Random] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,6 +180,12 @@ class LiveEnvironment:
             self._disks[name] = Disk(folder, self._site.address, read_rate, write_rate)
         return self._disks[name]
 
+    def journal(self, name: str) -> Journal:
+        """The agent's journal ``name``, in its folder ``journals``; the same one at each call."""
+        if name not in self._journals:
+            self._journals[name] = FileJournal(journal_file(self._folder, name))
+        return self._journals[name]
+
     def emit(self, table: str, row: Row) -> None:
         """Append a row; raises ValueError for a table or column that the system does not declare."""
         if table not in self._tables:
@@ -193,6 +212,8 @@ class LiveEnvironment:
         try:
             for disk in self._disks.values():
                 await disk.close()
+            for journal in self._journals.values():
+                journal.close()
             await self._wire.close()
             if self._functions is not None:
                 await self._functions.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,6 +32,19 @@ class Container(Protocol):
 
     async def close(self) -> None:
         """End the worker, whatever it does, and remove its folder."""
+
+
+class Journal(Protocol):
+    """What an agent writes down to survive its own crash and restart: records in order. It is gone with the run."""
+
+    def append(self, record: bytes) -> None:
+        """Write a record; when this returns, the agent may die."""
+
+    def records(self) -> Sequence[bytes]:
+        """All whole records, in order; read at the start, by the next agent of this name."""
+
+    def replace(self, records: Iterable[bytes]) -> None:
+        """Put these in the place of all, in one step: a shorter journal that says the same."""
 
 
 class Files(Protocol):

@@ -13,6 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from testbed.topology.routing import Routing
 from testbed.topology.shape import Shape
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Topology:
     nodes: Mapping[str, Node]
     links: Mapping[str, Link]
     source: str
-    metric: Literal["hops", "delay"] = "hops"
+    routing: Routing = Routing()
     notes: tuple[str, ...] = ()
     """What another program's file says and this network does not have, a sentence each."""
 
@@ -103,6 +104,11 @@ class Topology:
             for end in link.ends:
                 found[end.node].append((link, end))
         return {name: tuple(ends) for name, ends in found.items()}
+
+    @cached_property
+    def graph(self) -> Mapping[str, tuple[str, ...]]:
+        """The neighbours of each node, in the order of the links."""
+        return {node: tuple(link.beyond(node).node for link, _ in ends) for node, ends in self.interfaces.items()}
 
     def address(self, node: str, family: Literal[4, 6] = 4) -> str:
         """The first address of ``node`` in this family; the one that its name resolves to everywhere."""

@@ -14,6 +14,7 @@ from testbed.roles.api import (
     Files,
     Function,
     FunctionResult,
+    Journal,
     Method,
     Service,
 )
@@ -125,6 +126,10 @@ class TwinEnvironment:
     def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
         """The agent's disk called ``name``: names and sizes."""
         return self._agent.disk(name, read_rate, write_rate)
+
+    def journal(self, name: str) -> Journal:
+        """The journal ``name`` of this node and role, which outlives the agent."""
+        return self._world.journal(self._agent, name)
 
     def emit(self, table: str, row: Row) -> None:
         """Append a row to one of the system's tables; raises ValueError for an unknown table or column."""

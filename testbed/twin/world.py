@@ -23,6 +23,7 @@ from testbed.twin.agent import CURRENT, Agent, Listener
 from testbed.twin.calibration import Calibration
 from testbed.twin.disk import TwinFiles
 from testbed.twin.functions import Codes
+from testbed.twin.journal import TwinJournal
 from testbed.twin.loop import VirtualLoop
 from testbed.twin.network import TwinNetwork
 from testbed.twin.options import TwinOptions
@@ -58,6 +59,7 @@ class World:
         self.meddler: Meddler | None = None
         self._nodes = {str(each.ip): node for node, ends in topology.interfaces.items()
                        for _, end in ends for each in (end.ipv4, end.ipv6) if each is not None}  # fmt: skip
+        self._journals: dict[tuple[str, str, str], list[bytes]] = {}
         self._graves: list[asyncio.Future[None]] = []
 
     # Agents.
@@ -68,7 +70,8 @@ class World:
         """What an agent would know in an experiment with these places and functions."""
         nodes = list(dict.fromkeys([node, *(each for found in places.values() for each in found)]))
         addresses = {each: self.topology.address(each) for each in nodes}
-        return Site(node, role, self.seed, addresses, places, functions, Hops(self.topology, node, nodes))
+        hops, graph = Hops(self.topology, node, nodes), self.topology.graph if self.system.sees_network else {}
+        return Site(node, role, self.seed, addresses, places, functions, hops, graph)
 
     def agent(self, site: Site, parameters: Parameters | None = None, folder: Path | None = None) -> Agent:
         """An agent on its node, not started yet; its tables go to ``folder``."""
@@ -121,6 +124,11 @@ class World:
         if address in self.listeners or address in self.depots:
             raise OSError(f"{address} is taken")
         return address
+
+    def journal(self, agent: Agent, name: str) -> TwinJournal:
+        """The journal ``name`` of the agent's node and role, which outlives the agent; the dead write nothing."""
+        records = self._journals.setdefault((agent.node, agent.role_name, name), [])
+        return TwinJournal(agent, records)
 
     def node_at(self, address: str) -> str | None:
         """The node whose address is in ``host:port``, or None."""
