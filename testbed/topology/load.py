@@ -86,14 +86,15 @@ def _finish(file: TopologyFile, spelt: Draft, document: Document, prefix: Place)
     interfaces = _interfaces(spelt, plans)
     nodes = {}
     for node in spelt.nodes:
-        routes = router.routes(node.name, interfaces) if node.kind != "switch" else ()
+        is_routed = node.kind != "switch" and file.routing.protocol != "none"
+        routes = router.routes(node.name, interfaces) if is_routed else ()
         nodes[node.name] = Node(node.name, node.kind, node.tags, routes)
     links = {
         link.name: Link(link.name, (interfaces[End(link.name, link.ends[0])], interfaces[End(link.name, link.ends[1])]),
                         link.mtu)
         for link in spelt.links
     }
-    return Topology(file.name or Path(document.file).stem, nodes, links, document.file, file.routing.metric)
+    return Topology(file.name or Path(document.file).stem, nodes, links, document.file, file.routing)
 
 
 def _plans(addressing: Addressing, parts: Sequence[Segment]) -> tuple[list[Plan], list[Finding]]:

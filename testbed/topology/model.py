@@ -63,7 +63,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A static route of one node: packets for ``destination`` go to ``gateway`` through ``interface``."""
+    """A route of one node: packets for ``destination`` go to ``gateway`` through ``interface``."""
 
     destination: IPv4Network | IPv6Network
     gateway: str
@@ -82,7 +82,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole network, checked, addressed and routed. Iteration orders are those of the file."""
+    """A whole network, checked, addressed and routed. Iteration orders are those of the file.
+
+    Where routers run OSPF, their ``routes`` are those that they should find while all links are up.
+    """
 
     name: str
     nodes: Mapping[str, Node]
@@ -147,4 +150,7 @@ class Topology:
             (k.name, k.mtu, [(e.node, e.name, e.mac, str(e.ipv4), str(e.ipv6), e.shape.model_dump()) for e in k.ends])
             for k in self.links.values()
         ]
-        return hashlib.sha256(json.dumps([self.name, nodes, links], sort_keys=True).encode()).hexdigest()[:16]
+        matters: list[object] = [self.name, nodes, links]
+        if self.routing.protocol != "static":  # the routes of nodes say all about those
+            matters.append(self.routing.model_dump())
+        return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from testbed.topology.family import Family
 from testbed.topology.model import Kind
+from testbed.topology.routing import Routing
 from testbed.topology.shape import LinkShape, Shape
 from testbed.units import refuse
 
@@ -142,14 +143,6 @@ class Addressing(Entry):
     )
     ipv6: Annotated[Subnet | None, BeforeValidator(_none), _pool(6, "fd00::/48")] = Field(
         IPv6Network("fd00::/48"), description="Pool of IPv6 subnets (a /64 each), or none."
-    )
-
-
-class Routing(Entry):
-    """How the static routes are chosen, the same for both families."""
-
-    metric: Literal["hops", "delay"] = Field(
-        "hops", description="Shortest by routers on the way (ties: by delay), or by delay (ties: by hops)."
     )
 
 

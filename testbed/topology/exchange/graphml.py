@@ -25,6 +25,7 @@ from testbed.topology.exchange.outline import Outline, outline, without_hyperedg
 from testbed.topology.exchange.settle import listed
 from testbed.topology.exchange.sketch import Note, Sketch, SketchLink, SketchNode, Texts
 from testbed.topology.model import Kind
+from testbed.topology.routing import Routing
 
 OWN = "edge-testbed"
 """The value of the attribute ``format`` of a graph that this program wrote."""
@@ -33,7 +34,7 @@ ENDS = ("source", "target")
 _KINDS = ("host", "router", "switch")
 _SPEED_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _READ: Mapping[str, frozenset[str]] = {
-    "graph": frozenset({"Network", "label", "name", "format", "routing_metric"}),
+    "graph": frozenset({"Network", "label", "name", "format", *(f"routing_{key}" for key in Routing.model_fields)}),
     "node": frozenset({"label", "Latitude", "Longitude", "hyperedge", "kind", "tags"}),
     "edge": frozenset({"name", "mtu_bytes", "LinkSpeedRaw", "LinkSpeed", "LinkSpeedUnits", "LinkLabel", "id", "key",
                        *(f"{end}_{family}" for end in ENDS for family in ("ipv4", "ipv6")),
@@ -179,9 +180,10 @@ class _Reading:
         return {name: addresses for name, addresses in found.items() if addresses}
 
     def _settings(self, links: Sequence[SketchLink], nodes: Mapping[str, SketchNode]) -> dict[str, object]:
-        """The metric, and no pool for a family that some host or router has no address of."""
-        metric = self.graph.graph.get("routing_metric", "hops")
-        settings: dict[str, object] = {"routing": {"metric": metric}} if metric != "hops" else {}
+        """How routes are found, and no pool for a family that some host or router has no address of."""
+        routing = {key: found for key, field in Routing.model_fields.items()
+                   if (found := self.graph.graph.get(f"routing_{key}", field.default)) != field.default}
+        settings: dict[str, object] = {"routing": routing} if routing else {}
         switches = {node.name for node in nodes.values() if node.kind == "switch"}
         ends = [(link.addresses or {}).get(end, ()) for link in links for end in link.ends if end not in switches]
         pools = {family: "none" for family, mark in (("ipv4", "."), ("ipv6", ":"))

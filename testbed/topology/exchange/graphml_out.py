@@ -32,7 +32,9 @@ def write(topology: Topology) -> str:
                 keys[scope, name] = Xml.SubElement(root, "key", said)
             Xml.SubElement(element, "data", key=keys[scope, name].attrib["id"]).text = printable(str(value))
 
-    put("graph", graph, {"format": f"{OWN} 1", "name": topology.name, "routing_metric": topology.metric})
+    routing = {"metric": topology.routing.metric, **topology.routing.model_dump(mode="json", exclude_defaults=True)}
+    put("graph", graph, {"format": f"{OWN} 1", "name": topology.name,
+                         **{f"routing_{key}": value for key, value in routing.items()}})
     for node in topology.nodes.values():
         put("node", Xml.SubElement(graph, "node", id=node.name), dict(_node(node)))
     for number, link in enumerate(topology.links.values()):

@@ -13,7 +13,8 @@ def write(topology: Topology) -> str:
     data = {
         "name": topology.name,
         "digest": topology.digest,
-        "routing_metric": topology.metric,
+        "routing_protocol": topology.routing.protocol,
+        "routing_metric": topology.routing.metric,
         "nodes": [_node(node) for node in topology.nodes.values()],
         "links": [_link(link) for link in topology.links.values()],
     }
