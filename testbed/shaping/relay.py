@@ -6,105 +6,23 @@ pair, one answer each (see ``worker.py``).
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import testbed
-from testbed.errors import ShapeNotInForce
 from testbed.shaping import offload
 from testbed.shaping.base import Counters, Lateness, Mechanism, Port, Wire
+from testbed.shaping.child import Child
 from testbed.shaping.queue import Treatment
 from testbed.shaping.worker import BUCKET_S, BUCKETS
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
 
-_ANSWER_WITHIN_S = 20.0  # generous: only a relay that is stuck or stopped takes so long
 _LINKS_A_PROCESS = 8  # below that a further process costs more start-up than it saves
-
-
-class _Child:
-    """One worker process and the socket to it."""
-
-    def __init__(self, netns: Sequence[int]) -> None:
-        self._ours, theirs = socket.socketpair()
-        self._ours.settimeout(_ANSWER_WITHIN_S)
-        self._unread = b""
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-        package_root = str(Path(testbed.__file__).parents[1])
-        with theirs:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-m", "testbed.shaping.worker"],
-                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=sorted(set(netns)),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([package_root, os.environ.get("PYTHONPATH", "")])},
-                start_new_session=True,  # Ctrl-C is for the driver, which ends the relay in order
-            )  # fmt: skip
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def tell(self, do: str, **arguments: object) -> None:
-        """Send an order; its answer is to be read with :meth:`answer`."""
-        try:
-            self._ours.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
-        except OSError as trouble:
-            raise self._gone(str(trouble)) from trouble
-
-    def answer(self) -> Any:
-        """The answer to the oldest order not yet answered."""
-        while b"\n" not in self._unread:
-            try:
-                data = self._ours.recv(1 << 20)
-            except OSError as trouble:
-                raise self._gone(f"no answer within {_ANSWER_WITHIN_S:g} s") from trouble
-            if not data:
-                raise self._gone("it ended")
-            self._unread += data
-        line, self._unread = self._unread.split(b"\n", 1)
-        return json.loads(line)
-
-    def ask(self, do: str, **arguments: object) -> Any:
-        """Send an order and wait for its answer."""
-        self.tell(do, **arguments)
-        return self.answer()
-
-    def check(self) -> None:
-        if self._process.poll() is not None:
-            raise self._gone("it ended")
-
-    def close(self) -> None:
-        """End the process: it leaves when its socket closes; one that does not is killed."""
-        self._ours.close()
-        try:
-            self._process.wait(2.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
-
-    def _gone(self, what: str) -> ShapeNotInForce:
-        try:
-            status = str(self._process.wait(0.5))
-        except subprocess.TimeoutExpired:
-            status = "none, it still runs"
-        self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()[-5:]
-        tail = "\n".join("    " + line for line in said) or "    (it wrote nothing)"
-        return ShapeNotInForce(
-            f"The relay process {self.pid}, which shapes links in user space, failed: {what} (exit status: {status}). "
-            f"Its links carry nothing now. It said last:\n{tail}"
-        )
 
 
 class Relay:
@@ -124,7 +42,7 @@ class Relay:
         count = processes or max(1, min(len(os.sched_getaffinity(0)), -(-len(wires) // _LINKS_A_PROCESS)))
         with ExitStack() as undo:
             self._children = [self._start(wires[number::count], undo) for number in range(min(count, len(wires)))]
-            self._serves: Mapping[str, _Child] = {
+            self._serves: Mapping[str, Child] = {
                 wire.link: child for number, child in enumerate(self._children) for wire in wires[number::count]
             }
             self._open(seed)
@@ -181,8 +99,9 @@ class Relay:
         """End all processes of the relay."""
         self._undo.close()
 
-    def _start(self, wires: Sequence[Wire], undo: ExitStack) -> _Child:
-        child = _Child([port.netns for wire in wires for port in _inner(wire)])
+    def _start(self, wires: Sequence[Wire], undo: ExitStack) -> Child:
+        files = [port.netns for wire in wires for port in _inner(wire)]
+        child = Child("testbed.shaping.worker", files, "relay", "shapes links in user space")
         undo.callback(child.close)
         return child
 
