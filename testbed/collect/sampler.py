@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from testbed.collect.processes import Snapshot
+from testbed.substrate.processes import Snapshot
 from testbed.collect.schema import LINKS, NODES
 from testbed.collect.streamed import StreamedTable
 from testbed.substrate.base import Network

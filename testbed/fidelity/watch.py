@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from testbed.collect.processes import Snapshot, Usage
+from testbed.substrate.processes import Snapshot, Usage
 from testbed.collect.sampler import Clock, Watched
 from testbed.collect.schema import MACHINE
 from testbed.collect.streamed import StreamedTable
-from testbed.fidelity.machine import Processors, processors
+from testbed.substrate.processors import Processors, processors
 from testbed.substrate.base import Network
 
 

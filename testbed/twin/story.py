@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.collect.events import EventRecorder
-from testbed.collect.processes import Usage
+from testbed.substrate.processes import Usage
 from testbed.collect.sampler import Cost, LinkSampler, NodeSampler, Watched
 from testbed.collect.schema import MACHINE
 from testbed.conclude import Traces

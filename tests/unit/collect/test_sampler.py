@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from testbed.collect.processes import Snapshot
+from testbed.substrate.processes import Snapshot
 from testbed.collect.sampler import Periodic, Sampler, Watched
 from testbed.shaping.base import Counters
 from testbed.substrate.base import Network

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from testbed.collect.processes import Snapshot
-from testbed.fidelity.machine import processors
+from testbed.substrate.processes import Snapshot
+from testbed.substrate.processors import processors
 from testbed.fidelity.watch import Watch
 from testbed.shaping.base import Lateness
 from testbed.substrate.base import Network
