@@ -12,8 +12,9 @@ like any other. Only the absence of an answer raises :class:`~testbed.roles.api.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +26,10 @@ __all__ = ["HttpClient", "Limits", "Reply"]
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})  # RFC 9110, 9.2.2
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _FORBIDDEN = frozenset("\r\n\0")
+_SMALL = 1 << 16  # a body that is copied behind its head, so that both leave in one go
+PIECE = 1 << 18  # bytes of a larger one that are handed to the kernel at a time
+
+Body = bytes | Sequence[bytes]  # the parts of one are sent one after the other and never joined
 
 
 @lru_cache(maxsize=1024)
@@ -53,6 +58,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Reply] | None = None
         self._reader = ReplyReader(limits)
+        self._full: asyncio.Future[None] | None = None  # while the peer does not read
         self.used = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,6 +78,25 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
         return self._waiter
 
+    async def send_body(self, parts: Body) -> None:
+        """Write a body behind its head, as fast as the peer reads; in vain once there is an answer."""
+        for part in (parts,) if isinstance(parts, bytes) else parts:
+            view = memoryview(part)
+            for begin in range(0, len(view), PIECE):
+                if self._transport is None or self._waiter is None or self._waiter.done():
+                    return
+                self._transport.write(view[begin : begin + PIECE])
+                if self._full is not None:
+                    await self._full
+
+    def pause_writing(self) -> None:
+        self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._full is not None:
+            self._full.set_result(None)
+            self._full = None
+
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():
             self.abort()  # nobody asked for this
@@ -88,12 +113,15 @@ class _Connection(asyncio.Protocol):
     def _answer(self, reply: Reply) -> None:
         assert self._waiter is not None
         self.used = True
-        if not reply.keeps_alive or (self._transport and self._transport.get_write_buffer_size()):
+        if not reply.keeps_alive or self._full is not None or (
+            self._transport and self._transport.get_write_buffer_size()
+        ):
             self.abort()  # also where the answer came before the request was out
         self._waiter.set_result(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self.resume_writing()
         self._pool.forget(self)
         if self._waiter is None or self._waiter.done():
             return
@@ -119,9 +147,9 @@ class _Connection(asyncio.Protocol):
 class _Pool:
     """The connections to one address; at most ``most`` at a time, others wait in line."""
 
-    def __init__(self, address: str, most: int, limits: Limits) -> None:
+    def __init__(self, address: str, most: int, limits: Limits, context: ssl.SSLContext | None) -> None:
         self._host, self._port = _split(address)
-        self._address, self._most, self._limits = address, most, limits
+        self._address, self._most, self._limits, self._context = address, most, limits, context
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._taken = 0
@@ -156,9 +184,9 @@ class _Pool:
             raise
 
     async def _connect(self) -> _Connection:
-        connection = _Connection(self, self._limits)
+        connection, loop = _Connection(self, self._limits), asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port)
+            await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._context)
         except OSError as error:
             raise CallFailed("unreachable", f"{self._address}: {error.strerror or error}") from error
         self._open.add(connection)
@@ -193,21 +221,27 @@ class _Pool:
 @dataclass(frozen=True, slots=True)
 class _Request:
     method: str
-    data: bytes
+    data: bytes  # the head, and a small body
+    rest: Body  # a body that is sent piece by piece
     repeatable: bool
 
 
 class HttpClient:
-    """Speaks to any number of addresses; ``connections`` is how many it opens to one at a time."""
+    """Speaks to any number of addresses; ``connections`` is how many it opens to one at a time.
 
-    def __init__(self, connections: int = 64, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
+    It follows no redirects. With a ``context`` all its connections are TLS.
+    """
+
+    def __init__(
+        self, connections: int = 64, limits: Limits = Limits(), context: ssl.SSLContext | None = None  # noqa: B008
+    ) -> None:
         if connections < 1:
             raise ValueError("a client needs at least one connection")
-        self._connections, self._limits = connections, limits
+        self._connections, self._limits, self._context = connections, limits, context
         self._pools: dict[str, _Pool] = {}
 
     async def request(
-        self, method: str, address: str, target: str, body: bytes = b"",
+        self, method: str, address: str, target: str, body: Body = b"",
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (), timeout: float = 10.0,
     ) -> Reply:
         """The reply of ``address`` (``host:port``, IPv6 in brackets), whatever its status.
@@ -218,11 +252,19 @@ class HttpClient:
         that had been idle turns out to be closed; others never are.
         """
         head = _head(method, address, target, tuple(headers.items() if isinstance(headers, Mapping) else headers))
-        length = b"\r\nContent-Length: %d" % len(body) if body or method not in _BODILESS else b""
-        request = _Request(method, b"%b%b\r\n\r\n%b" % (head, length, body), method in _REPEATABLE)
+        size = len(body) if isinstance(body, bytes) else sum(map(len, body))
+        length = b"\r\nContent-Length: %d" % size if size or method not in _BODILESS else b""
+        return await self.exchange(method, address, b"%b%b\r\n\r\n" % (head, length), body, timeout)
+
+    async def exchange(self, method: str, address: str, head: bytes, body: Body, timeout: float) -> Reply:
+        """As :meth:`request`, for a ``head`` that is whole: also with the blank line at its end, and the length."""
+        if isinstance(body, bytes) and len(body) <= _SMALL:
+            request = _Request(method, head + body, b"", method in _REPEATABLE)
+        else:
+            request = _Request(method, head, body, method in _REPEATABLE)
         pool = self._pools.get(address)
         if pool is None:
-            pool = self._pools[address] = _Pool(address, self._connections, self._limits)
+            pool = self._pools[address] = _Pool(address, self._connections, self._limits, self._context)
         try:
             async with asyncio.timeout(timeout):
                 return await _exchange(pool, request)
@@ -255,8 +297,12 @@ async def _exchange(pool: _Pool, request: _Request) -> Reply:
 
 
 async def _on(connection: _Connection, request: _Request) -> Reply:
+    answer = connection.send(request.method, request.data)
     try:
-        return await connection.send(request.method, request.data)
+        if request.rest:
+            await connection.send_body(request.rest)
+        return await answer
     except asyncio.CancelledError:
+        answer.cancel()
         connection.abort()  # a late answer must not be taken for the next one's
         raise

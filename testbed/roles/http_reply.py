@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,7 +67,8 @@ class ReplyReader:
         self._buffer = b""
         self._framing: _Framing | None = None
         self._status, self._head = 0, b""
-        self._parts: list[bytes] = []
+        self._first = b""  # part of the body
+        self._more: io.BytesIO | None = None  # the body, where it came in several
         self._received = 0
         self._left = self._trailer_bytes = 0
         self._after_data = self._in_trailers = self._ended = False
@@ -144,7 +146,15 @@ class ReplyReader:
         self._received += len(data)
         if self._received > self._limits.body_bytes:
             raise Violation(f"the answer is longer than {self._limits.body_bytes} bytes")
-        self._parts.append(data)
+        if self._more is not None:
+            self._more.write(data)
+        elif not self._first:
+            self._first = data
+        else:
+            self._more = io.BytesIO()  # gives its bytes away without copying them: a large body is held once
+            self._more.write(self._first)
+            self._more.write(data)
+            self._first = b""
 
     def _counted(self, length: int) -> Reply | None:
         self._take(self._buffer)
@@ -202,5 +212,5 @@ class ReplyReader:
 
     def _reply(self) -> Reply:
         assert self._framing is not None
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body = self._first if self._more is None else self._more.getvalue()
         return Reply(self._status, self._head, body, self._framing.keeps_alive)
