@@ -52,23 +52,29 @@ class Port:
         self.link, self.node, self.direction = link, node, direction
         self.planned = inf  # when the agenda looks at this port next; other entries of it there are stale
         self.overflow = 0  # frames that the kernel dropped as this process did not read them in time
-        self.socket = _packet_socket(index)
+        self.socket = packet_socket(index)
         self.beyond = self
         self._stamp = bytearray(_STAMP.size)
 
     def arrival(self) -> float:
         """When, on the monotonic clock, the frame just read came to the interface: this process may have woken late."""
         ioctl(self.socket, _SIOCGSTAMPNS, self._stamp, True)
-        seconds, nanoseconds = _STAMP.unpack(self._stamp)
-        age = time() - seconds - nanoseconds * 1e-9
-        return monotonic() - age if 0.0 < age < 1.0 else monotonic()  # a stepped wall clock must not move packets
+        return arrived(self._stamp)
 
     def count_overflow(self) -> None:
         """Add what the kernel dropped since the last question."""
         self.overflow += Struct("II").unpack(self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
 
 
-def _packet_socket(index: int) -> socket.socket:
+def arrived(stamp: bytes | bytearray) -> float:
+    """The monotonic time of a kernel's stamp, which is by the wall clock."""
+    seconds, nanoseconds = _STAMP.unpack(stamp)
+    age = time() - seconds - nanoseconds * 1e-9
+    return monotonic() - age if 0.0 < age < 1.0 else monotonic()  # a stepped wall clock must not move packets
+
+
+def packet_socket(index: int) -> socket.socket:
+    """What reads and writes the frames of one interface, each with its notes on offload; see ``frames.py``."""
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     opened.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
