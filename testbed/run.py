@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
     """
     run = begin(experiment, substrate, out)
     try:
-        status = substrate.enter(lambda: _inside(run, experiment, substrate, view), run.record.run_id)
+        status = substrate.enter(partial(_inside, run, experiment, substrate, view), run.record.run_id)
     except TestbedError as error:
         run.finish("failed", str(error))
         raise

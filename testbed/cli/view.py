@@ -25,6 +25,9 @@ class LiveView:
         self._phase = ""
         self._live: Live | None = None
 
+    def __reduce__(self) -> tuple[type[LiveView], tuple[str, bool]]:
+        return LiveView, (self.title, self.quiet)  # without the drawing, where the run goes on in a VM
+
     def __enter__(self) -> LiveView:
         return self
 

@@ -75,6 +75,21 @@ def run_inside(work: Callable[[], int], name: str = "", *, nested: bool = False)
             _raise_reported(reading)
 
 
+def run_beside(work: Callable[[], int], farewell: int) -> int:
+    """Run ``work`` in a child without any namespace; its status. It gets signal ``farewell`` if this process dies."""
+    with _patient() as original:
+        me = os.pidfd_open(os.getpid())
+        child = os.fork()
+        if child == 0:
+            linux.die_with_parent(farewell)
+            if select.select([me], [], [], 0)[0]:
+                os._exit(128 + farewell)
+            _restore(original)
+            _leave(work)
+        os.close(me)
+        return _attend(child)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What the processes of an arena hand down to each other by fork."""
