@@ -1,11 +1,17 @@
-"""How long it takes to bring networks up and down: ours beside Mininet and beside a bare netlink floor in C.
+"""How long it takes to bring networks up and down, and what memory that takes: ours beside others', in one run.
 
-    python benchmarks/instantiate.py [--sizes 1000,300,100,10] [--rounds 3] [--mininet-up-to 300]
+    python benchmarks/instantiate.py [--sizes 1000,300,100,10] [--rounds 3] [--only netns,munet] [--up-to munet=300 ...]
 
-All runs are interleaved, each in an arena of its own, so nothing is left and no root is needed (Mininet wants it).
-Only the builders' own work is timed: no interpreter start, no parsing. Ratios are of medians. Memory is what the
-machine has less of, the most of all rounds: the kernel keeps what it took once, so only the first builder of the
-largest network pays in full.
+Ours are the substrates of this machine, by name. Beside them are `floor` (netlink in C and nothing else), `mn` (the
+Mininet of Debian with Linux bridges, and TCLink where links are shaped) and `munet` (installed from the package index
+into a scratch environment at the first call, or used from --munet PYTHON; stars without shapes, since its networks
+cannot be linked to each other). All runs are interleaved, each in an arena of its own, so nothing is left and no root
+is needed, but for mn and munet.
+
+Only the builders' own work is timed: no interpreter start, no parsing. Ratios are of medians. Memory of the machine is
+what it has less of, the most of all rounds: the kernel keeps what it took once, so only the first builder of the
+largest network pays in full, and small networks drown in what else goes on. Memory of processes is their proportional
+set size.
 """
 
 from __future__ import annotations
@@ -18,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -26,21 +33,33 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from memory import Memory  # noqa: E402
+
 from testbed.substrate.arena import RUNTIME, run_inside  # noqa: E402
-from testbed.substrate.netns import NetnsSubstrate  # noqa: E402
+from testbed.substrate.base import Capabilities  # noqa: E402
+from testbed.substrate.find import named  # noqa: E402
 from testbed.topology.load import parse  # noqa: E402
 from testbed.topology.model import Topology  # noqa: E402
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # where Debian's mininet is
 SHAPE = "rate: 10Mbit"
+OURS: Mapping[str, tuple[str, ...]] = {
+    "netns": ("netns",),
+    "mininet": ("mnexec", "mininet"),
+    "mininet:ovs": ("mnexec", "mininet", "ovs-vswitchd"),
+    "mininet:flows": ("mnexec", "mininet", "ovs-vswitchd"),
+}
+"""Our substrates of one machine, and what each needs of it beside namespaces."""
+UP_TO = {"mininet:ovs": 300, "mininet:flows": 300, "mn": 300, "munet": 100}
 
 
 class Times(NamedTuple):
-    """Seconds to build and to remove, and memory in kB for each host."""
+    """Seconds to build and to remove; memory in kB for each host, as the machine and as processes have it."""
 
     build_s: float
     remove_s: float
-    host_kb: float
+    machine_kb: float = 0.0
+    processes_kb: float = 0.0
 
 
 class Case(NamedTuple):
@@ -52,10 +71,13 @@ class Case(NamedTuple):
     shaped: bool
 
     def __str__(self) -> str:
-        return f"{self.form} of {self.hosts}{', ' + SHAPE if self.shaped else ''}"
+        return f"{self.form} of {self.hosts:,}{', ' + SHAPE if self.shaped else ''}"
 
 
-def cases(sizes: list[int]) -> Iterator[Case]:
+Builder = Callable[[Case], Times]
+
+
+def cases(sizes: Sequence[int]) -> Iterator[Case]:
     """All networks of these sizes."""
     for size in sizes:
         for shaped in (False, True):
@@ -72,12 +94,6 @@ def topology(case: Case) -> Topology:
     lines += ["links:", *(f"  - [s{number}, s{switches}]" for number in range(switches) if switches > 1)]
     lines += [f"  - [h{number}, s{number // case.per_switch}]" for number in range(case.hosts)]
     return parse("\n".join(lines) + "\n", "bench.yaml")
-
-
-def available_kb() -> int:
-    """Memory that programs could still get, in kB."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def in_arena(body: Callable[[], Times]) -> Times:
@@ -97,95 +113,130 @@ def in_arena(body: Callable[[], Times]) -> Times:
     return Times(*json.loads(said))
 
 
-def ours(case: Case) -> Times:
-    """The product's builder."""
-    built_from = topology(case)
-    NetnsSubstrate().probe().has("tbf")  # a question that is asked once per process
+def ours(name: str) -> Builder:
+    """The product's builder on this substrate."""
+    substrate = named(name)
+    substrate.probe()  # a question that is asked once per process
 
-    def body() -> Times:
-        before, begun = available_kb(), time.perf_counter()
-        with NetnsSubstrate().open(built_from, RUNTIME / "hosts", 1, {}):
-            built, used = time.perf_counter(), before - available_kb()
-        return Times(built - begun, time.perf_counter() - built, used / case.hosts)
+    def run(case: Case) -> Times:
+        built_from = topology(case)
 
-    return in_arena(body)
+        def body() -> Times:
+            memory, begun = Memory(), time.perf_counter()
+            with substrate.open(built_from, RUNTIME / "hosts", 1, {}):
+                built = time.perf_counter()
+                figures = [each / case.hosts for each in memory.taken()]
+                ending = time.perf_counter()
+            return Times(built - begun, time.perf_counter() - ending, *figures)
+
+        return in_arena(body)
+
+    return run
 
 
-def printed(*argv: str) -> list[float]:
-    """The times that a builder in another process printed."""
+def printed(*argv: str) -> Times:
+    """The figures that a builder in another process printed."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{argv[0]} failed:\n{done.stderr}")
-    return [float(word) for word in done.stdout.split()]
+    return Times(*(float(word) for word in done.stdout.split()))
 
 
 def mininet(case: Case) -> Times:
     """Mininet's builder with Linux bridges, in a process of Debian's Python."""
     argv = [str(HERE / "mininet_network.py"), str(case.hosts), str(case.per_switch), str(int(case.shaped))]
-    return in_arena(lambda: Times(*printed(SYSTEM_PYTHON, *argv)))
+    return in_arena(lambda: printed(SYSTEM_PYTHON, *argv))
 
 
-def floor(program: Path) -> Callable[[Case], Times]:
+def munet(python: str) -> Builder:
+    """munet's builder, in a process of this Python."""
+    script = str(HERE / "munet_network.py")
+    return lambda case: in_arena(lambda: printed(python, script, str(case.hosts), str(RUNTIME / "munet")))
+
+
+def floor(program: Path) -> Builder:
     """The bare netlink floor in C."""
-    def run(case: Case) -> Times:
-        return in_arena(lambda: Times(*printed(str(program), str(case.hosts), str(case.per_switch)), 0.0))
-
-    return run
+    return lambda case: in_arena(lambda: printed(str(program), str(case.hosts), str(case.per_switch)))
 
 
-def builders(case: Case, mininet_up_to: int, program: Path) -> dict[str, Callable[[Case], Times]]:
-    """Which builders run for a case."""
-    found: dict[str, Callable[[Case], Times]] = {"ours": ours}
-    if program.exists() and not case.shaped:
-        found["floor"] = floor(program)
-    if case.hosts <= mininet_up_to and Path("/usr/bin/mnexec").exists() and os.geteuid() == 0:
-        found["mininet"] = mininet
-    return found
-
-
-def report(case: Case, found: dict[str, list[Times]]) -> None:
-    """Print the medians of a case and their ratios."""
-    middle = {name: Times(*(median(column) for column in zip(*rows, strict=True))) for name, rows in found.items()}
-    middle = {name: times._replace(host_kb=max(row.host_kb for row in found[name])) for name, times in middle.items()}
-    us = middle["ours"]
-    print(f"\n{case}   (rounds: {len(found['ours'])})")
-    for name, times in middle.items():
-        memory = f"  {times.host_kb:7.0f} kB a host" if times.host_kb else ""
-        print(f"  {name:8} up {times.build_s:8.3f} s   down {times.remove_s:8.3f} s{memory}")
-    if "floor" in middle:
-        print(f"  ours / floor: {us.build_s / middle['floor'].build_s:.2f} times up, "
-              f"{us.remove_s / middle['floor'].remove_s:.2f} times down")  # fmt: skip
-    if "mininet" in middle:
-        print(f"  mininet / ours: {middle['mininet'].build_s / us.build_s:.1f} times up, "
-              f"{middle['mininet'].remove_s / us.remove_s:.1f} times down")  # fmt: skip
-
-
-def compiled(folder: str) -> Path:
-    """The floor as a program; the path does not exist where there is no C compiler."""
-    program = Path(folder, "floor")
+def compiled(folder: str) -> Path | None:
+    """The floor as a program, where there is a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         print("no C compiler: without the floor (apt-get install gcc libc6-dev)", file=sys.stderr)
-    else:
-        subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "floor.c")], check=True)
+        return None
+    program = Path(folder, "floor")
+    subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "floor.c")], check=True)
     return program
+
+
+def with_munet(given: str | None) -> str:
+    """A Python that has munet; makes one in a scratch environment that the next call finds again."""
+    if given:
+        return given
+    folder = Path(tempfile.gettempdir()) / f"instantiate-{sys.version_info.major}.{sys.version_info.minor}"
+    python = folder / "bin" / "python"
+    known = subprocess.run([str(python), "-c", "import munet"], check=False) if python.exists() else None
+    if known is None or known.returncode:
+        print(f"Installing munet into {folder} ...", file=sys.stderr, flush=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "munet"], check=True)
+    return str(python)
+
+
+def contenders(chosen: argparse.Namespace, folder: str) -> dict[str, Builder]:
+    """All builders that were asked for and that this machine has, by name."""
+    features: Capabilities = named("netns").probe()
+    wanted = set(chosen.only.split(",")) if chosen.only else None
+    found: dict[str, Builder] = {}
+    for name, needs in OURS.items():
+        if all(map(features.has, needs)) and (wanted is None or name in wanted):
+            found[name] = ours(name)
+    if (wanted is None or "floor" in wanted) and (program := compiled(folder)):
+        found["floor"] = floor(program)
+    if os.geteuid() == 0 and (wanted is None or "mn" in wanted) and Path("/usr/bin/mnexec").exists():
+        found["mn"] = mininet
+    if os.geteuid() == 0 and (wanted is None or "munet" in wanted):
+        found["munet"] = munet(with_munet(chosen.munet))
+    return found
+
+
+def able(name: str, case: Case) -> bool:
+    """Whether a builder can make this network at all."""
+    return not (case.shaped and name in ("floor", "munet")) and not (case.form == "tree" and name == "munet")
+
+
+def report(case: Case, found: Mapping[str, Sequence[Times]]) -> None:
+    """Print the medians of a case and their ratios, as rows of a Markdown table."""
+    middle = {name: Times(*(median(column) for column in zip(*rows, strict=True))) for name, rows in found.items()}
+    us = middle.get("netns")
+    for name, times in middle.items():
+        ratio = f"{times.build_s / us.build_s:.1f} | {times.remove_s / us.remove_s:.1f}" if us else "|"
+        most = max(row.machine_kb for row in found[name])
+        memory = f"{most:.0f} | {times.processes_kb:.0f}" if any(times[2:]) else "|"
+        print(f"| {case} | {name} | {times.build_s:.3f} | {times.remove_s:.3f} | {ratio} | {memory} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1000,300,100,10", help="hosts, separated by commas; largest first")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each builder, interleaved")
-    parser.add_argument("--mininet-up-to", type=int, default=300, help="do not run Mininet beyond this size")
+    parser.add_argument("--only", help="these builders, separated by commas")
+    parser.add_argument("--up-to", action="append", default=[], metavar="NAME=HOSTS", help="the largest for a builder")
+    parser.add_argument("--munet", metavar="PYTHON", help="a Python that has munet")
+    parser.add_argument("--form", choices=("star", "tree"), help="only networks of this form")
     chosen = parser.parse_args()
+    most = {**UP_TO, **{name: int(size) for name, _, size in (each.partition("=") for each in chosen.up_to)}}
     with tempfile.TemporaryDirectory() as folder:
-        program = compiled(folder)
+        builders = contenders(chosen, folder)
+        print(f"Load average at the start: {Path('/proc/loadavg').read_text().split()[0]}\n")
+        print("| Network | Builder | up, s | down, s | up / netns | down / netns | kB a host, machine | processes |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
         for case in cases([int(size) for size in chosen.sizes.split(",")]):
-            todo = builders(case, chosen.mininet_up_to, program)
-            found: dict[str, list[Times]] = {name: [] for name in todo}
-            for _ in range(chosen.rounds):
-                for name, build in todo.items():
-                    found[name].append(build(case))
-            report(case, found)
+            todo = {name: build for name, build in builders.items() if able(name, case)
+                    and case.hosts <= most.get(name, case.hosts) and chosen.form in (None, case.form)}  # fmt: skip
+            rounds = [{name: build(case) for name, build in todo.items()} for _ in range(chosen.rounds)]
+            report(case, {name: [each[name] for each in rounds] for name in todo})
 
 
 main()

@@ -2,7 +2,8 @@
 
     mininet_network.py HOSTS PER_SWITCH SHAPED
 
-Prints the seconds to build, the seconds to remove, and the memory for each host in kB, of Mininet's own work alone.
+Prints the seconds to build, the seconds to remove, and the memory for each host in kB (of the machine, of processes):
+Mininet's own work alone.
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ from __future__ import annotations
 import sys
 import time
 
+from memory import Memory
 from mininet.link import Link, TCLink  # type: ignore[import-untyped,unused-ignore]
 from mininet.log import setLogLevel  # type: ignore[import-untyped,unused-ignore]
 from mininet.net import Mininet  # type: ignore[import-untyped,unused-ignore]
 from mininet.nodelib import LinuxBridge  # type: ignore[import-untyped,unused-ignore]
 from mininet.topo import Topo  # type: ignore[import-untyped,unused-ignore]
-
-
-def available_kb() -> int:
-    """Memory that programs could still get, in kB."""
-    with open("/proc/meminfo") as file:  # noqa: PTH123
-        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
 
 
 def network(hosts: int, per_switch: int) -> Topo:
@@ -43,12 +39,14 @@ def main() -> None:
     if shaped:
         for _, _, options in topo.links(withInfo=True):
             options["bw"] = 10
-    before, begun = available_kb(), time.perf_counter()
+    memory, begun = Memory(), time.perf_counter()
     net = Mininet(topo, switch=LinuxBridge, controller=None, link=TCLink if shaped else Link)
     net.start()
-    built, used = time.perf_counter(), before - available_kb()
+    built = time.perf_counter()
+    figures = [each / hosts for each in memory.taken()]
+    ending = time.perf_counter()
     net.stop()
-    print(built - begun, time.perf_counter() - built, used / hosts)
+    print(built - begun, time.perf_counter() - ending, *figures)
 
 
 main()
