@@ -1,7 +1,7 @@
 """The first process inside the VM: furnishes it, has the errand done, and switches the machine off.
 
 The root of the file system is the host's, through hostfs, with the rights of the user who started the VM. What hostfs
-cannot do well (sockets, locks, shared memory) lies in memory: ``/run``, ``/dev/shm`` and ``TMPDIR``.
+cannot do well (sockets, locks, shared memory) lies in memory: ``/run`` and ``/dev/shm``, which ``TMPDIR`` names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ DRIVERS = (
     "veth", "bridge", "8021q", "vxlan", "dummy", "ifb", "tun", "openvswitch",
     "sch_netem", "sch_tbf", "sch_htb", "sch_ingress",
 )  # fmt: skip
-SCRATCH = Path("/run/tmp")
+SCRATCH = Path("/dev/shm")  # not below /run, which arenas cover
+_DRIVERS = Path("/run/drivers/lib")
 _POWER_OFF = 0x4321FEDC
 _SIGNALS = {b"int": signal.SIGINT, b"term": signal.SIGTERM}
 
@@ -58,21 +59,18 @@ def furnish() -> None:
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         Path("/dev", name).symlink_to(f"/proc/self/{target}")
     linux.mount("tmpfs", "/run", "tmpfs", plain, "mode=755")
-    SCRATCH.mkdir()
-    SCRATCH.chmod(0o1777)
     with Netlink() as netlink:
         netlink.do([raise_link(1, "the loopback interface of the VM")])
 
 
 def load_drivers() -> None:
     """Load what networks are made of; what cannot be loaded is missing in the probe, which says so."""
-    folder = SCRATCH.with_name("drivers") / "lib"
-    folder.mkdir(parents=True)
-    (folder / "modules").symlink_to(MODULES)
+    _DRIVERS.mkdir(parents=True)
+    (_DRIVERS / "modules").symlink_to(MODULES)
     if Path("/lib/modules").is_dir():  # where the kernel looks when it needs one more
         linux.mount(str(MODULES), "/lib/modules", flags=linux.MS_BIND)
     os.environ["PATH"] = "/usr/sbin:/sbin:/usr/bin:/bin"
-    subprocess.run(["modprobe", "-d", str(folder.parent), "-a", *DRIVERS])
+    subprocess.run(["modprobe", "-d", str(_DRIVERS.parent), "-a", *DRIVERS])
     if Path("/dev/net/tun").exists():
         Path("/dev/net/tun").chmod(0o666)  # as everywhere else
 

@@ -69,7 +69,7 @@ class Machine:
             os.close(fd)
 
     def attend(self) -> int:
-        """Carry what comes and goes; the exit status of the work. Raises what it raised; TestbedError if the VM fails."""
+        """Carry what comes and goes; the exit status of the work. Raises what it raised, or TestbedError."""
         gone = os.pidfd_open(self._kernel.pid)
         open_ones, deadline = set(self._sources), float("inf")
         while True:
