@@ -18,6 +18,7 @@ from typing import Any
 from testbed import __version__, store
 from testbed.collect.events import EventRecorder
 from testbed.collect.pcap import Captures
+from testbed.collect.routes import RouteWatch
 from testbed.collect.sampler import Sampler, Watched
 from testbed.conclude import Traces, conclude
 from testbed.conduct import Conductor, View
@@ -188,6 +189,7 @@ class _Live:
             conductor = Conductor(experiment, network, fleet, hands, events, self._view, clock)
             conductor.prepare()
             t0 = network.now() + LEAD_S
+            stack.enter_context(RouteWatch(network, events, clock))
             watch = Watch(run.folder, network, agents, clock)
             stack.callback(watch.close)
             before = dict(network.counters())

@@ -24,11 +24,16 @@ class EventRecorder:
         self._table = StreamedTable(folder, EVENTS)
         self._lock = threading.Lock()
 
-    def record(self, kind: str, subject: str, detail: str = "", planned: float | None = None) -> Row:
-        """Note that something is in force, or was noticed, now; ``planned`` is when the timeline asked for it."""
+    def record(
+        self, kind: str, subject: str, detail: str = "", planned: float | None = None, at: float | None = None
+    ) -> Row:
+        """Note that something is in force, or was noticed, now or a moment ago (``at``).
+
+        ``planned`` is when the timeline asked for it.
+        """
         with self._lock:
-            row: Row = {"t_planned": planned, "t_actual": self._clock(), "kind": kind, "subject": subject,
-                        "detail": detail}
+            row: Row = {"t_planned": planned, "t_actual": self._clock() if at is None else at, "kind": kind,
+                        "subject": subject, "detail": detail}
             self.rows.append(row)
             self._table.append([row])
         return row

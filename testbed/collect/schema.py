@@ -67,7 +67,7 @@ EVENTS = Table(
     (
         Column("t_planned", "number", "s", "When the timeline asked for it; empty for what nobody planned."),
         Column("t_actual", "number", "s", "When it was in force or was noticed."),
-        Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit."),
+        Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit, route_change."),
         Column("subject", "text", "", "The link, node or agent concerned."),
         Column("detail", "text", "", "What exactly, for a person."),
     ),
@@ -139,6 +139,35 @@ FLOWS = Table(
     ),
 )
 
+BACKGROUND = Table(
+    "background",
+    "One row for each flow of the traffic beside the workload. Bytes are payload (iperf3) or whole frames (packets).",
+    (
+        Column("name", "text", "", "The entry of the file; with `:from>to` where that means several flows."),
+        Column("from", "text", "", "The node that payload goes from."),
+        Column("to", "text", "", "The node that it goes to."),
+        Column("kind", "text", "", "iperf3 or packets."),
+        Column("protocol", "text", "", "tcp, udp or icmp."),
+        Column("t_start_planned", "number", "s", "When it was meant to begin."),
+        Column("t_start", "number", "s", "When it began."),
+        Column("t_end_planned", "number", "s", "When it was meant to end."),
+        Column("t_end", "number", "s", "When it ended."),
+        Column("planned_packets", "integer", "count", "Packets that were to be sent; of kind packets only."),
+        Column("sent_packets", "integer", "count", "Packets that were sent; empty for tcp of iperf3."),
+        Column("received_packets", "integer", "count", "Packets that were counted at the goal."),
+        Column("sent_bytes", "integer", "bytes", "Bytes that were sent."),
+        Column("received_bytes", "integer", "bytes", "Bytes that arrived."),
+        Column("rate_bps", "number", "bit/s", "Bits that arrived per second from its start to its end."),
+        Column("loss", "number", "share", "Share of the packets sent that did not arrive."),
+        Column("retransmits", "integer", "count", "Segments that TCP sent again; of iperf3 only."),
+        Column("send_delay_p50_s", "number", "s", "How late packets were sent, median; of kind packets only."),
+        Column("send_delay_p99_s", "number", "s", "How late, 99th percentile."),
+        Column("send_delay_max_s", "number", "s", "How late, worst."),
+        Column("status", "text", "", "ok or failed."),
+        Column("error", "text", "", "What went wrong."),
+    ),
+)
+
 SUMMARY = Table(
     "summary",
     "One row for each function, and one for all (`*`), over the phase `measure`.",
@@ -159,4 +188,4 @@ SUMMARY = Table(
     ),
 )
 
-TABLES: tuple[Table, ...] = (INVOCATIONS, EVENTS, NODES, LINKS, MACHINE, FLOWS, SUMMARY)
+TABLES: tuple[Table, ...] = (INVOCATIONS, EVENTS, NODES, LINKS, MACHINE, FLOWS, BACKGROUND, SUMMARY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from testbed import linux, netlink
 from testbed.netlink import Netlink, Request
 from testbed.shaping import tc
-from testbed.substrate import arena, requests
+from testbed.substrate import arena, programs, requests
 from testbed.substrate.requests import VethEnd
 
 _LOOPBACK = 1
@@ -128,7 +127,7 @@ def _cgroup(version: int) -> Callable[[], str]:
 
 def _program(*argv: str) -> Callable[[], str]:
     def attempt() -> str:
-        path = shutil.which(argv[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        path = programs.find(argv[0])
         if path is None:
             raise FileNotFoundError(f"no program {argv[0]}")
         subprocess.run([path, *argv[1:]], check=True, capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
@@ -170,5 +169,6 @@ ROWS: Mapping[str, Row] = {
     "ovs-vswitchd": Row(
         _program("ovs-vswitchd", "--version"), "Linux bridges", "apt-get install openvswitch-switch"
     ),
+    "bird": Row(_program("bird", "--version"), "fixed routes (`protocol: static`)", "apt-get install bird2"),
     "sudo": Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }

@@ -122,7 +122,7 @@ def _stack(node: Node, topology: Topology, layout: Layout, known: Known) -> Iter
         for address in (end.ipv4, end.ipv6):
             if address is not None:
                 yield requests.address(index, address, f"address {address} of {node.name}")
-    for each in node.routes:
+    for each in node.routes if node.kind == "host" or topology.routing.protocol == "static" else ():
         subject = f"route of {node.name} to {each.destination} through {each.gateway}"
         yield requests.route(indices[each.interface], each.destination, each.gateway, subject)
     for own, other in known:

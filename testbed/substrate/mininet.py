@@ -106,7 +106,9 @@ class MininetSubstrate:
             shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
             hosts = open_hosts(topology, folder.absolute(), spaces, undo)
             notes = {"mininet": version(), "switches": switches}
-            yield MininetNetwork(topology, mechanisms, hosts, shapers, net, notes)
+            network = MininetNetwork(topology, mechanisms, hosts, shapers, net, notes)
+            network.find_ways()
+            yield network
 
 
 def require(offer: Capabilities) -> None:

@@ -10,11 +10,10 @@ On a LAN of more than 32 members only what goes through a router is entered: all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
-import networkx as nx
-
+from testbed.topology.hearing import hearing
 from testbed.topology.model import Interface, Topology
 
 LEARNED_AT_MOST = 500
@@ -24,7 +23,7 @@ _ALL_PAIRS_UP_TO = 32
 def neighbours(topology: Topology) -> Mapping[str, list[tuple[Interface, Interface]]]:
     """For each node the pairs of its own interface and the neighbour's behind it that are to be entered for good."""
     routers = {node.name for node in topology.of_kind("router")}
-    pairs = [pair for members in _segments(topology) for pair in _pairs(members, routers)]
+    pairs = [pair for members in hearing(topology) for pair in _pairs(members, routers)]
     found: dict[str, list[tuple[Interface, Interface]]] = {}
     if len(pairs) > LEARNED_AT_MOST:
         for own, other in pairs:
@@ -32,17 +31,7 @@ def neighbours(topology: Topology) -> Mapping[str, list[tuple[Interface, Interfa
     return found
 
 
-def _segments(topology: Topology) -> Iterator[list[Interface]]:
-    """The interfaces that hear each other: the two of a link, or all around connected switches."""
-    switches = {node.name for node in topology.of_kind("switch")}
-    graph: nx.Graph[tuple[str, str]] = nx.Graph()
-    for link in topology.links.values():
-        graph.add_edge(*(("", end.node) if end.node in switches else (link.name, end.node) for end in link.ends))
-    for part in nx.connected_components(graph):
-        yield [topology.links[link].at(node) for link, node in sorted(part) if link]
-
-
-def _pairs(members: list[Interface], routers: set[str]) -> Iterator[tuple[Interface, Interface]]:
+def _pairs(members: Sequence[Interface], routers: set[str]) -> Iterator[tuple[Interface, Interface]]:
     if len(members) <= _ALL_PAIRS_UP_TO:
         yield from permutations(members, 2)
         return

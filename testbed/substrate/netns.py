@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.errors import TestbedError
 from testbed.shaping.base import Counters, Lateness, Mechanism, Shaper, Wire
@@ -22,6 +23,9 @@ from testbed.substrate.probe import probe
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
 
+if TYPE_CHECKING:
+    from testbed.substrate.bird import Birds
+
 
 class NetnsNetwork:
     """A topology that is alive in namespaces; see the Network contract."""
@@ -36,6 +40,18 @@ class NetnsNetwork:
         self._hosts = hosts
         self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
         self._shapers = tuple(shapers.values())
+        self._birds: Birds | None = None
+
+    def find_ways(self) -> None:
+        """Start the routing protocol that the topology asks for, and return when all routers know the network."""
+        if self.topology.routing.protocol != "ospf":
+            return
+        from testbed.substrate.bird import Birds
+
+        self._birds = Birds(self.topology, self._hosts)
+        self._birds.start()
+        self._birds.wait()
+        self.notes = {**self.notes, "routing": self._birds.version()}
 
     def host(self, name: str) -> NetnsHost:
         """The host or router of this name; KeyError for a switch or an unknown name."""
@@ -59,9 +75,12 @@ class NetnsNetwork:
         return found[0] if found else None  # at most one mechanism, the relay, is in user space
 
     def check(self) -> None:
-        """Raise ShapeNotInForce if a mechanism that shapes links no longer runs."""
+        """Raise TestbedError (ShapeNotInForce) if a routing daemon (a mechanism that shapes links) no longer runs."""
         for shaper in self._shapers:
             shaper.check()
+        if self._birds is not None:
+            self._birds.check()
+
 
     def now(self) -> float:
         """Seconds on the run's reference clock."""
@@ -128,7 +147,9 @@ class NetnsSubstrate:
             resolve_names(topology, undo)
             shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
             hosts = open_hosts(topology, folder.absolute(), spaces, undo)
-            yield NetnsNetwork(topology, mechanisms, hosts, shapers)
+            network = NetnsNetwork(topology, mechanisms, hosts, shapers)
+            network.find_ways()
+            yield network
 
 
 def open_hosts(topology: Topology, folder: Path, spaces: build.Spaces, undo: ExitStack) -> dict[str, NetnsHost]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from testbed.topology.routing import Routing
+from testbed.topology.routing import STATIC, Routing
 from testbed.topology.shape import Shape
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Topology:
     nodes: Mapping[str, Node]
     links: Mapping[str, Link]
     source: str
-    routing: Routing = Routing()
+    routing: Routing = STATIC
     notes: tuple[str, ...] = ()
     """What another program's file says and this network does not have, a sentence each."""
 

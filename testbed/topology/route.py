@@ -1,4 +1,4 @@
-"""Static shortest-path routes for a whole network, and the way that a packet takes by them.
+"""Shortest-path routes for a whole network.
 
 From each router (and each host that has a choice) a shortest-path search over routers and switches gives the first hop
 to every other router, hence to every segment. Routes with the same first hop are then put together into as few
@@ -9,7 +9,7 @@ thousands of segments small. The method for this is optimal prefix aggregation (
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from ipaddress import IPv4Network, IPv6Network
@@ -65,9 +65,10 @@ class _Family:
 
 
 class Router:
-    """Knows the network as a graph of links with costs; answers which routes a node needs."""
+    """Knows the network as a graph of links with costs; answers which routes a node needs. ``lost`` links join none."""
 
-    def __init__(self, draft: Draft, segments: Sequence[Segment], plans: Sequence[Plan], metric: Metric) -> None:
+    def __init__(self, draft: Draft, segments: Sequence[Segment], plans: Sequence[Plan], metric: Metric,
+                 lost: Set[str] = frozenset()) -> None:  # fmt: skip
         self._kinds = {node.name: node.kind for node in draft.nodes}
         self._metric = metric
         self._families = [_Family(plan) for plan in plans]
@@ -78,7 +79,7 @@ class Router:
             for start, beyond in (link.ends, link.ends[::-1]):
                 segment = segment_of[link.name]
                 self._own[start].append((link, segment))
-                if self._kinds[beyond] != "host":
+                if self._kinds[beyond] != "host" and link.name not in lost:
                     cost = self._cost(link, start)
                     self._steps[start].append(
                         _Step(cost, beyond, End(link.name, start), End(link.name, beyond), segment)

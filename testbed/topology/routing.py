@@ -65,3 +65,7 @@ class Routing(BaseModel):
         if self.bfd is not None:
             return (BFD_MISSES - 1) * self.bfd, BFD_MISSES * self.bfd
         return self.dead - self.hello, self.dead
+
+
+STATIC = Routing()
+"""Routes that are computed before the start, by hops."""

@@ -20,6 +20,7 @@ from testbed.twin.fluid import TransferFailed as TransferFailed
 from testbed.twin.link import Lane
 from testbed.twin.link_path import Path
 from testbed.twin.options import TwinOptions
+from testbed.twin.rerouting import Rerouting
 from testbed.twin.tcp import FIRST_WINDOW, MSS, Costs
 from testbed.twin.transport import Connection
 
@@ -74,6 +75,8 @@ class TwinNetwork:
         self._machines = {node: Resource(None) for node in topology.nodes}
         self._cut: dict[str, None] = {}  # links
         self._attached: dict[str, str] = {}
+        self._routed = topology  # with the routes that are in force now
+        self.rerouting = Rerouting(topology, seed, loop, self._reroute)
         for link in topology.links.values():
             ends = [End(link.name, interface.node) for interface in link.ends]
             for end, interface in zip(ends, link.ends, strict=True):
@@ -111,6 +114,7 @@ class TwinNetwork:
         for path in self._paths_over.get(end, ()):
             path.refresh()
         self._refresh(end)
+        self._tell_routers(end.link)
 
     def connect(self, link: str, up: bool) -> None:
         """Cut or mend a link at this instant; what is under way on it at a cut is lost."""
@@ -135,6 +139,12 @@ class TwinNetwork:
         for node in nodes:
             self._lanes[End(link, node)].connect(self._loop.now, up)
             self._refresh(End(link, node))
+        self._tell_routers(link)
+
+    def _tell_routers(self, link: str) -> None:
+        """Whether a link passes packets both ways decides whether the routers at its ends hear each other."""
+        lanes = [self._lanes[End(link, interface.node)] for interface in self.topology.links[link].ends]
+        self.rerouting.passes(link, all(lane.up and lane.shape.loss < 1 for lane in lanes))
 
     def _refresh(self, end: End) -> None:
         self._carriers[end].refresh()
@@ -149,8 +159,13 @@ class TwinNetwork:
         return ways
 
     def way(self, a: str, b: str) -> tuple[End, ...]:
-        """The ends that a packet from ``a`` to ``b`` leaves through now."""
-        return walk(self.topology, a, b, self._attached)
+        """The ends that a packet from ``a`` to ``b`` leaves through now; as first planned where no route leads."""
+        try:
+            return walk(self._routed, a, b, self._attached)
+        except UsageError:
+            if self._routed is self.topology:
+                raise
+            return walk(self.topology, a, b, self._attached)
 
     def _ends(self, a: str, b: str) -> tuple[tuple[End, ...], tuple[End, ...]]:
         there = self.way(a, b)
@@ -163,6 +178,14 @@ class TwinNetwork:
     def attach(self, node: str, link: str) -> None:
         """All traffic of ``node`` goes over its ``link`` from now on; connections stay, what is under way goes on."""
         self._attached[node] = link
+        self._lead_all()
+
+    def _reroute(self, topology: Topology) -> None:
+        """All traffic takes the routes of ``topology`` from now on, as with :meth:`attach`."""
+        self._routed = topology
+        self._lead_all()
+
+    def _lead_all(self) -> None:
         for (a, b), ways in self._paths.items():
             for path, ends in zip(ways, self._ends(a, b), strict=True):
                 lanes = tuple(self._lanes[end] for end in ends)

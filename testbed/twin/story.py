@@ -7,11 +7,12 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from testbed.collect.events import EventRecorder
-from testbed.substrate.processes import Usage
+from testbed.collect.routes import KIND
 from testbed.collect.sampler import Cost, LinkSampler, NodeSampler, Watched
 from testbed.collect.schema import MACHINE
 from testbed.conclude import Traces
@@ -22,6 +23,7 @@ from testbed.experiment.model import Experiment
 from testbed.plan import specs
 from testbed.roles.api import Client
 from testbed.store import Run
+from testbed.substrate.processes import Usage
 from testbed.twin import calibration
 from testbed.twin.agent import Agent
 from testbed.twin.hands import TwinHands
@@ -101,6 +103,7 @@ class Virtual:
             stack.callback(hands.close)
             script = Script(experiment, world.network, hands, events)
             hands.ready = script.ready
+            world.network.rerouting.told = partial(events.record, KIND)
             script.prepare()
             sampler = _Sampler(self._run.folder, world, clock, experiment.file.collect.period)
             before = dict(world.network.counters())
