@@ -4,6 +4,7 @@
     ├── InputError               exit status 2: a file or a command line is wrong; carries all its problems
     ├── MachineLacks             exit status 3: this machine cannot do what was asked; says how to get it
     ├── ShapeNotInForce          exit status 1: the network does not do what the topology asks for
+    ├── LimitNotInForce          exit status 1: a host can use more than the topology allows it
     ├── AgentFailed              exit status 1: an agent exited or never became ready
     ├── CommandFailed            exit status 1: a command on a host exited with a status other than zero
     └── RunNotFound              exit status 2: no such run folder, or it is not readable
@@ -63,18 +64,22 @@ class UsageError(TestbedError):
 
 
 class MachineLacks(TestbedError):
-    """This machine cannot do what was asked: ``what`` is missing, ``remedy`` is how to get it."""
+    """A machine, this one if none is named, cannot do what was asked: ``what`` is missing, ``remedy`` gets it."""
 
     exit_status = 3
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, machine: str = "") -> None:
         self.what = what
         self.remedy = remedy
-        super().__init__(f"This machine lacks {what}. {remedy}")
+        super().__init__(f"{f'Machine {machine!r}' if machine else 'This machine'} lacks {what}. {remedy}")
 
 
 class ShapeNotInForce(TestbedError):
     """A link does not have the delay, loss or rate that the topology asks for."""
+
+
+class LimitNotInForce(TestbedError):
+    """A host's limit of CPU, processors or memory cannot be put in force, or a program cannot be put under it."""
 
 
 class CommandFailed(TestbedError):

@@ -20,7 +20,7 @@ from testbed.collect import capture
 from testbed.collect.schema import FLOWS
 from testbed.collect.streamed import StreamedTable
 from testbed.errors import TestbedError, UsageError
-from testbed.substrate.base import Host, Network, Process
+from testbed.substrate.base import Host, Network, Process, observed
 from testbed.tables import Row
 
 READY_WITHIN_S = 20.0
@@ -97,7 +97,7 @@ class Captures:
         host.put(Path(capture.__file__).read_text(encoding="utf-8"), folder / "capture.py")
         interface = topology.links[each.link].at(each.node).name
         argv = [sys.executable, "-I", "-S", str(folder / "capture.py"), interface, str(path)]
-        process = host.start(argv, folder)
+        process = observed(host).start(argv, folder)
         stack.callback(self._finish, each, host, process, path)
         return process, path
 

@@ -138,7 +138,7 @@ class Fleet:
         for agent, status in zip(watched, self._each(lambda agent: agent.process.poll(), watched), strict=True):
             if status is not None:
                 agent.ends_unasked = False
-                detail = agent.status().detail or f"exited with status {status}"
+                detail = (agent.status().detail or f"exited with status {status}") + _blame(agent)
                 failures.append(Failure(agent.spec.node, agent.spec.role, status, detail, agent.log()))
         return failures
 
@@ -209,8 +209,14 @@ def _ready(agent: Agent) -> Status | None:
     if ended is not None:
         said = f" ({status.detail})" if status.state == "failed" else ""
         how = f"was killed by signal {-ended}" if ended < 0 else f"exited with status {ended}"
-        raise agent.failure(f"{how} before it was ready{said}")
+        raise agent.failure(f"{how} before it was ready{said}{_blame(agent)}")
     return None if status.state in ("ready", "finished") else status
+
+
+def _blame(agent: Agent) -> str:
+    """What the limits of its host have to do with the end of an agent, as a clause; empty for nothing."""
+    group = agent.host.group if isinstance(agent.host, Enterable) else None
+    return f"; {reason}" if group is not None and (reason := group.blame()) else ""
 
 
 def _finished(agent: Agent) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from testbed import places
 from testbed.deploy.zygote import LARGEST
 from testbed.errors import TestbedError
+from testbed.substrate.cgroups_hosts import HostGroup
 
 _LOAD_S = 60.0  # imports on a busy small machine
 _ANSWER_S = 30.0
@@ -25,10 +26,14 @@ _ANSWER_S = 30.0
 
 @runtime_checkable
 class Enterable(Protocol):
-    """A host of this machine: its network and host-name namespaces are open files of this process."""
+    """A host of this machine: its network and host-name namespaces are open files of this process.
+
+    ``group`` are its control groups, where it has limits.
+    """
 
     net: int
     uts: int
+    group: HostGroup | None
 
 
 class ForkServer:
@@ -42,7 +47,9 @@ class ForkServer:
     def start(self, folder: Path, host: Enterable | None = None) -> ForkedAgent:
         """Start the agent whose ``agent.json`` is in ``folder``, in the namespaces of ``host`` if one is given."""
         (folder / "exit").unlink(missing_ok=True)
-        reply = self._ask({"start": str(folder)}, [] if host is None else [host.net, host.uts])
+        spaces = [] if host is None else [host.net, host.uts]
+        joins = [] if host is None or host.group is None else list(host.group.joins)
+        reply = self._ask({"start": str(folder), "joins": len(joins)}, [*joins, *spaces])
         if "error" in reply:
             raise TestbedError(f"The fork server could not start the agent of {folder}: {reply['error']}.")
         return ForkedAgent(self, reply["pid"], folder)

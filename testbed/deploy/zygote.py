@@ -4,8 +4,9 @@ It has one thread and no event loop, so a fork of it is as good as a fresh proce
 first used, in the child. The driver holds the other end of its socket (``forks.py``) and sends one JSON message for
 each request, with the host's namespaces as open files beside it:
 
-    {"start": FOLDER}             fds: network namespace, host-name namespace (or none) -> {"pid": N}
-    {"signal": N, "pid": P}       to the whole session that agent P leads              -> {}
+    {"start": FOLDER, "joins": J}   fds: J lists of the members of control groups,
+                                    network namespace, host-name namespace (or none)   -> {"pid": N}
+    {"signal": N, "pid": P}         to the whole session that agent P leads            -> {}
 
 When the driver goes, the server goes; when the server goes, the kernel kills its agents.
 """
@@ -31,6 +32,7 @@ from testbed.deploy import agent
 from testbed.roles import discover
 
 LARGEST = 65536  # bytes of a message
+MOST_FDS = 8  # beside it
 
 
 class Server:
@@ -51,7 +53,7 @@ class Server:
                 os.read(self._woken, 4096)
                 self._bury()
             if self._control.fileno() in readable:
-                data, fds, _, _ = socket.recv_fds(self._control, LARGEST, 2)
+                data, fds, _, _ = socket.recv_fds(self._control, LARGEST, MOST_FDS)
                 if not data:
                     return
                 self._control.send(json.dumps(self._answer(json.loads(data), fds)).encode())
@@ -60,7 +62,7 @@ class Server:
         if "signal" in request:
             return self._signal(request["pid"], request["signal"])
         try:
-            return {"pid": self._start(Path(request["start"]), fds)}
+            return {"pid": self._start(Path(request["start"]), fds[: request["joins"]], fds[request["joins"] :])}
         except OSError as error:
             return {"error": str(error)}
         finally:
@@ -75,17 +77,17 @@ class Server:
                 os.kill(pid, number)
         return {}
 
-    def _start(self, folder: Path, fds: Sequence[int]) -> int:
+    def _start(self, folder: Path, joins: Sequence[int], spaces: Sequence[int]) -> int:
         (folder / "pid").touch()  # an error now, before there is a process
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_agent(folder, fds, server)
+            self._become_agent(folder, joins, spaces, server)
         self._agents[pid] = folder
         _write(folder / "pid", f"{pid}\n")
         return pid
 
-    def _become_agent(self, folder: Path, fds: Sequence[int], server: int) -> NoReturn:
+    def _become_agent(self, folder: Path, joins: Sequence[int], spaces: Sequence[int], server: int) -> NoReturn:
         status = 1
         try:
             os.setsid()
@@ -94,8 +96,10 @@ class Server:
                 os._exit(128 + signal.SIGKILL)
             self._leave_server()
             _redirect(folder)
-            for fd in fds:
+            linux.join_groups(joins)
+            for fd in spaces:
                 linux.setns(fd)
+            for fd in (*joins, *spaces):
                 os.close(fd)
             status = agent.main(folder)
         except SystemExit as end:

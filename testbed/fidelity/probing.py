@@ -14,7 +14,7 @@ from types import TracebackType
 
 from testbed.errors import TestbedError
 from testbed.fidelity import probe
-from testbed.substrate.base import Host, Network, Process
+from testbed.substrate.base import Host, Network, Process, observed
 
 START_WITHIN_S = 30.0
 AHEAD_S = 0.03  # from handing out orders to the first packet
@@ -92,7 +92,7 @@ class Prober:
         host, folder = self._hosts[name], self._folders[name]
         host.put(source, folder / "probe.py")
         argv = [self._python, "-I", "-S", str(folder / "probe.py"), str(folder)]
-        self._processes[name] = host.start(argv, folder)
+        self._processes[name] = observed(host).start(argv, folder)
 
     def _put(self, node: str, order: Mapping[str, object]) -> None:
         self._hosts[node].put(json.dumps(order), self._folders[node] / f"order-{self._orders[node]}.json")

@@ -6,7 +6,8 @@
             └── the work   builds the network, runs the experiment; everything else is its child
 
 Each of the first three dies with its parent (a wish that the kernel fulfils), and when init dies the kernel kills all
-processes inside and takes away interfaces, mounts and namespaces. So there is nothing to clean up, whatever is killed.
+processes inside and takes away interfaces, mounts and namespaces. So there is nothing to clean up, whatever is killed,
+except the control groups of hosts with limits, which the command removes (see ``cgroups_owner.py``).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import NoReturn
 from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
 from testbed.netlink import Netlink
-from testbed.substrate import registry
+from testbed.substrate import cgroups, cgroups_owner, registry
 from testbed.substrate.requests import raise_link
 
 MARKER = "TESTBED_ARENA"
@@ -57,6 +58,9 @@ def run_inside(work: Callable[[], int], name: str = "", *, nested: bool = False)
     if inside() and not nested:
         return work()
     listener = registry.listen(name or f"arena-{os.getpid()}")
+    owner = cgroups_owner.name_of(os.getpid())
+    cgroups_owner.clear()
+    cgroups.step_aside(owner)
     reading, writing = os.pipe()
     with _patient() as original:
         me = os.pidfd_open(os.getpid())
@@ -65,13 +69,14 @@ def run_inside(work: Callable[[], int], name: str = "", *, nested: bool = False)
         keeper = os.fork()
         if keeper == 0:
             os.close(reading)
-            _leave(lambda: _keep(_Plan(work, listener, writing, original, name), me))
+            _leave(lambda: _keep(_Plan(work, listener, writing, original, name, owner), me))
         os.close(me)
         os.close(writing)
         listener.close()
         try:
             return _attend(keeper)
         finally:
+            cgroups_owner.clear(owner)
             _raise_reported(reading)
 
 
@@ -99,6 +104,7 @@ class _Plan:
     report: int  # where a failure to set up goes, for the command to raise
     handlers: Mapping[int, _Handler]
     name: str
+    owner: str  # what control groups are called by
 
 
 @contextmanager
@@ -245,7 +251,7 @@ def _init(plan: _Plan, keeper: int) -> int:
     except (OSError, TestbedError) as error:
         _report(plan, MachineLacks(f"the right to set up a private set of namespaces ({error})", forbidden_by()))
         return MachineLacks.exit_status
-    os.environ[MARKER] = plan.name or "unnamed"
+    os.environ |= {MARKER: plan.name or "unnamed", cgroups_owner.OWNER: plan.owner}
     os.close(plan.report)  # the command need not wait for more
     work = os.fork()
     if work == 0:

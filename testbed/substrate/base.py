@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from testbed.shaping.base import Counters, Lateness
 from testbed.topology.model import End, Topology
@@ -61,6 +61,18 @@ class Host(Protocol):
     def get(self, path: Path) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """What the limits of one host have done since the network came up.
+
+    ``throttled_s``: the time of all periods (of 10 ms, or longer for very small shares) in which its programs had used
+    up its CPU time; None where it has no such limit. ``killed``: programs that the kernel killed for want of memory.
+    """
+
+    throttled_s: float | None = None
+    killed: int = 0
+
+
 class Network(Protocol):
     """A topology that is alive."""
 
@@ -88,6 +100,33 @@ class Network(Protocol):
 
     def now(self) -> float:
         """Seconds on the run's one reference clock: CLOCK_MONOTONIC of the driving machine, virtual in the twin."""
+
+
+@runtime_checkable
+class Limiting(Protocol):
+    """A network that holds its hosts to the limits of the topology."""
+
+    def limit_use(self) -> Mapping[str, LimitUse]:
+        """What the limits of each host that has some have done so far."""
+
+
+def limit_use(network: object) -> Mapping[str, LimitUse]:
+    """What hosts' limits have done on any network; nothing where it has no such limits."""
+    return network.limit_use() if isinstance(network, Limiting) else {}
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A host whose programs are held to limits."""
+
+    @property
+    def outside(self) -> Host:
+        """The same host for the testbed's own measurements, which its limits must not slow down."""
+
+
+def observed(host: Host) -> Host:
+    """The handle with which to start the testbed's own programs on a host."""
+    return host.outside if isinstance(host, Limited) else host
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from testbed.errors import MachineLacks
 from testbed.netlink import KernelRefused, Netlink, Request
 from testbed.shaping.base import Port, Wire
 from testbed.substrate import requests
+from testbed.substrate.cgroups_hosts import HostGroup
 from testbed.substrate.layout import FABRIC, Layout, Spot
 from testbed.substrate.neighbours import neighbours
 from testbed.substrate.requests import VethEnd
@@ -32,11 +33,15 @@ Known = Sequence[tuple[Interface, Interface]]
 
 
 class Spaces:
-    """The namespaces of one network, by node (and FABRIC): descriptors of network and host name."""
+    """The namespaces of one network, by node (and FABRIC): descriptors of network and host name.
+
+    ``groups`` are the control groups of the hosts that have limits.
+    """
 
     def __init__(self) -> None:
         self.net: dict[str, int] = {}
         self.uts: dict[str, int] = {}
+        self.groups: Mapping[str, HostGroup] = {}
 
     def make(self, name: str, settings: Mapping[str, str]) -> None:
         """In a thread that ends afterwards: new namespaces, with these settings below /proc/sys/net."""
@@ -132,13 +137,18 @@ def _stack(node: Node, topology: Topology, layout: Layout, known: Known) -> Iter
                 yield requests.neighbour(indices[own.name], str(address.ip), other.mac, subject)
 
 
-def build(topology: Topology, layout: Layout, spaces: Spaces) -> None:
-    """Put all interfaces, addresses and routes in place; raises TestbedError for the first that the kernel refuses."""
+def build(
+    topology: Topology, layout: Layout, spaces: Spaces, known: Mapping[str, Known] | None = None
+) -> None:
+    """Put all interfaces, addresses and routes in place; raises TestbedError for the first that the kernel refuses.
+
+    ``known``: neighbours to be entered for good, where the topology alone does not say them.
+    """
     for here in layout.pairs_by_net:
         with Netlink(spaces.net[here]) as maker:
             bridges = _bridges(layout) if here == FABRIC else ()
             maker.do([*bridges, *_pairs(here, layout, spaces)])
-    known = neighbours(topology)
+    known = neighbours(topology) if known is None else known
     for node in topology.of_kind("host", "router"):
         with Netlink(spaces.net[node.name]) as inside:
             inside.do(list(_stack(node, topology, layout, known.get(node.name, ()))))

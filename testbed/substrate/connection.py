@@ -7,6 +7,7 @@ times as much as ``NetnsHost.run``; files are copied by Fabric's own transfer co
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +28,15 @@ class NamespaceRunner(Local):
         """Start the shell command in the namespaces of the connection's machine."""
         machine: NetnsHost = self.context.machine
         with entered(machine.net, machine.uts):
-            super().start(command, shell, env)
+            super().start(_obeying(machine, command), shell, env)
+
+
+def _obeying(machine: NetnsHost, command: str) -> str:
+    """The command, after its shell has come under the limits of the machine."""
+    if machine.group is None:
+        return command
+    joins = " && ".join(f"echo 0 > {shlex.quote(str(file))}" for file in machine.group.files)
+    return f"{{ {joins}; }} || exit 126\n{command}"
 
 
 class LocalFiles:

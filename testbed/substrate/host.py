@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from testbed.errors import CommandFailed
+from testbed.errors import CommandFailed, LimitNotInForce
 from testbed.linux import entered
 from testbed.substrate.base import Completed
+from testbed.substrate.cgroups_hosts import HostGroup
 
 if TYPE_CHECKING:
     from testbed.substrate.connection import NamespaceConnection
@@ -54,15 +55,28 @@ class NetnsProcess:
 
 
 class NetnsHost:
-    """One emulated host or router: its two namespaces, its folder, and the verbs of the Host contract."""
+    """One emulated host or router: its two namespaces, its folder, and the verbs of the Host contract.
 
-    def __init__(self, name: str, folder: Path, net: int, uts: int) -> None:
+    ``group`` holds its programs to its limits, where it has any.
+    """
+
+    def __init__(self, name: str, folder: Path, net: int, uts: int, group: HostGroup | None = None) -> None:
         self.name = name
         self.folder = folder
         self.net = net
         self.uts = uts
+        self.group = group
         self.processes: list[NetnsProcess] = []
         self._connection: NamespaceConnection | None = None
+
+    @property
+    def outside(self) -> NetnsHost:
+        """The same host, for the testbed's own measurements: its limits do not hold for what is started here."""
+        if self.group is None:
+            return self
+        free = NetnsHost(self.name, self.folder, self.net, self.uts)
+        free.processes = self.processes
+        return free
 
     @property
     def connection(self) -> NamespaceConnection:
@@ -77,11 +91,17 @@ class NetnsHost:
         self, argv: Sequence[str], stdout: int | IO[bytes], stderr: int | IO[bytes], **more: Any
     ) -> subprocess.Popen[str]:
         """Start a program inside, in a session of its own; FileNotFoundError if there is none of that name."""
-        with entered(self.net, self.uts):  # inherited descriptors are closed by their own flag, not one by one
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, close_fds=False,
-                encoding="utf-8", errors="replace", **more,
-            )
+        if self.group is not None:
+            more["preexec_fn"] = self.group.join
+        try:
+            with entered(self.net, self.uts):  # inherited descriptors are closed by their own flag, not one by one
+                return subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
+                    close_fds=False, encoding="utf-8", errors="replace", **more,
+                )
+        except subprocess.SubprocessError as error:  # all that Popen tells of what failed before exec
+            raise LimitNotInForce(f"{argv[0]} was not started on {self.name}, since it cannot be put under the host's "
+                                  "limits.") from error
 
     def run(self, argv: Sequence[str], *, check: bool = True, timeout: float | None = 60.0) -> Completed:
         """Run a program to its end; see the Host contract for what is raised."""

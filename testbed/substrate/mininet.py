@@ -22,6 +22,7 @@ from testbed.shaping.base import Mechanism, Shaper
 from testbed.shaping.choose import choose
 from testbed.substrate import arena, build
 from testbed.substrate.base import Capabilities
+from testbed.substrate.cgroups_hosts import open_groups
 from testbed.substrate.host import NetnsHost
 from testbed.substrate.layout import FABRIC
 from testbed.substrate.names import resolve_names
@@ -93,6 +94,7 @@ class MininetSubstrate:
             resolve_names(topology, undo)  # first: Mininet's nodes see the mounts that there are when they are made
             spaces = build.Spaces()
             undo.callback(spaces.close)
+            spaces.groups = open_groups(topology, undo)
             net = Emulation(switch)
             undo.callback(net.stop)
             _make_spaces(topology, spaces, net)
@@ -131,7 +133,8 @@ def _make_spaces(topology: Topology, spaces: build.Spaces, net: Emulation) -> No
             net.addSwitch(switch.name, dpid=f"{at + 1:x}", place=(fabric, spaces.uts[FABRIC]))
     for node in nodes:
         with _told(node.name):
-            made = net.addHost(node.name, ip=None, place=(fabric, spaces.uts[node.name]))
+            place, group = (fabric, spaces.uts[node.name]), spaces.groups.get(node.name)
+            made = net.addHost(node.name, ip=None, place=place, group=group)
             spaces.net[node.name] = os.open(f"/proc/{made.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         with linux.entered(spaces.net[node.name]):
             build.put_in_force(build.settings_of(node))

@@ -22,6 +22,7 @@ from mininet.node import Node, Switch
 
 from testbed.linux import entered
 from testbed.shaping.base import Mechanism
+from testbed.substrate.cgroups_hosts import HostGroup
 from testbed.substrate.layout import FABRIC, Layout, Spot
 from testbed.topology.model import End, Interface, Topology
 
@@ -31,15 +32,18 @@ _OURS = re.compile(r"lo|[bpr]\d+[ab]?|.*-eth.*")  # names that another interface
 
 
 class _Placed(Node):  # type: ignore[misc]
-    """A node of Mininet whose processes start in given namespaces, and which is ended without waiting for ever."""
+    """A node of Mininet whose processes start in given namespaces and groups, ended without waiting for ever."""
 
     isSetup = True  # noqa: N815 - Mininet's name; what a node needs was asked for before the first is made
 
-    def __init__(self, name: str, place: tuple[int, int], **params: Any) -> None:
+    def __init__(self, name: str, place: tuple[int, int], group: HostGroup | None = None, **params: Any) -> None:
+        self._group = group
         self._place = place  # network and host name; Mininet's constructor starts the shell already
         super().__init__(name, **params)
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[bytes]:
+        if self._group is not None:
+            params["preexec_fn"] = self._group.join
         with entered(*self._place):
             child: subprocess.Popen[bytes] = super()._popen(cmd, **params)
         return child

@@ -14,7 +14,8 @@ from testbed.shaping.choose import choose
 from testbed.shaping.kernel import KernelShaper
 from testbed.shaping.relay import Relay
 from testbed.substrate import arena, build, registry
-from testbed.substrate.base import Capabilities
+from testbed.substrate.base import Capabilities, LimitUse
+from testbed.substrate.cgroups_hosts import open_groups, told
 from testbed.substrate.host import NetnsHost
 from testbed.substrate.layout import Layout
 from testbed.substrate.names import resolve_names
@@ -37,6 +38,7 @@ class NetnsNetwork:
         relay = shapers.get("relay")
         of_relay = relay.notes if isinstance(relay, Relay) else {}
         self.notes: Mapping[str, str] = {**of_relay, "tcp_congestion_control": _congestion_control()}
+        self.notes = {**self.notes, **told(host.group for host in hosts.values() if host.group is not None)}
         self._hosts = hosts
         self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
         self._shapers = tuple(shapers.values())
@@ -81,6 +83,9 @@ class NetnsNetwork:
         if self._birds is not None:
             self._birds.check()
 
+    def limit_use(self) -> Mapping[str, LimitUse]:
+        """What the limits of each host that has some have done so far."""
+        return {name: host.group.use() for name, host in self._hosts.items() if host.group is not None}
 
     def now(self) -> float:
         """Seconds on the run's reference clock."""
@@ -141,6 +146,7 @@ class NetnsSubstrate:
         with ExitStack() as undo:
             spaces = build.Spaces()
             undo.callback(spaces.close)
+            spaces.groups = open_groups(topology, undo)
             build.make_spaces(topology, spaces)
             undo.callback(build.delete, spaces)
             build.build(topology, layout, spaces)
@@ -156,8 +162,13 @@ def open_hosts(topology: Topology, folder: Path, spaces: build.Spaces, undo: Exi
     """The handles to all hosts and routers, known to `testbed exec`; ``undo`` ends what was started on them."""
     hosts = _hosts(topology, folder, spaces)
     undo.callback(_end_all, hosts)
-    registry.publish(arena.RUNTIME, {name: (host.net, host.uts) for name, host in hosts.items()})
+    registry.publish(arena.RUNTIME, {name: _known(host) for name, host in hosts.items()})
     return hosts
+
+
+def _known(host: NetnsHost) -> registry.Known:
+    joins = [] if host.group is None else [str(file) for file in host.group.files]
+    return registry.Known((host.net, host.uts), joins)
 
 
 def _hosts(topology: Topology, folder: Path, spaces: build.Spaces) -> dict[str, NetnsHost]:
@@ -165,7 +176,8 @@ def _hosts(topology: Topology, folder: Path, spaces: build.Spaces) -> dict[str, 
     for node in topology.of_kind("host", "router"):
         place = folder / node.name
         place.mkdir(parents=True, exist_ok=True)
-        hosts[node.name] = NetnsHost(node.name, place, spaces.net[node.name], spaces.uts[node.name])
+        spot = spaces.net[node.name], spaces.uts[node.name], spaces.groups.get(node.name)
+        hosts[node.name] = NetnsHost(node.name, place, *spot)
     return hosts
 
 

@@ -21,10 +21,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from testbed import linux
-from testbed.errors import TestbedError, UsageError
+from testbed.errors import LimitNotInForce, TestbedError, UsageError
+from testbed.substrate import cgroups_owner
 
 HOSTS_FILE = "hosts.json"
 _KINDS = ("user", "mnt", "pid", "ipc", "net", "uts")
@@ -56,8 +57,16 @@ def listen(name: str) -> socket.socket:
     return listener
 
 
-def publish(runtime: Path, hosts: Mapping[str, tuple[int, int]]) -> None:
-    """Tell clients which hosts there are, each with this process' descriptors of its network and host-name spaces."""
+class Known(NamedTuple):
+    """How a host is entered: the publishing process' descriptors of its network and host-name spaces, and the files
+    that its programs write "0" to, so that its limits hold for them."""
+
+    spaces: tuple[int, int]
+    joins: Sequence[str] = ()
+
+
+def publish(runtime: Path, hosts: Mapping[str, Known]) -> None:
+    """Tell clients which hosts there are."""
     text = json.dumps({"pid": os.getpid(), "hosts": hosts})
     (runtime / f"{HOSTS_FILE}.new").write_text(text)
     (runtime / f"{HOSTS_FILE}.new").replace(runtime / HOSTS_FILE)
@@ -145,13 +154,22 @@ def end(name: str) -> None:
     if connection is None:
         raise UsageError(unknown("network", name, names(), "No network is up."))
     with connection:
-        init = os.pidfd_open(_peer(connection)[0])
+        number = _peer(connection)[0]
+        init, command = os.pidfd_open(number), _command(number)
         connection.sendall(b"end")
         connection.recv(1)
     try:
         _gone(init, name)
     finally:
         os.close(init)
+        cgroups_owner.clear(command, everywhere=True)
+
+
+def _command(init: int) -> str:
+    """What the control groups of an arena are called by: the command, which started the keeper, which started init."""
+    with suppress(ProcessLookupError):
+        return cgroups_owner.name_of(cgroups_owner.parent(cgroups_owner.parent(init)))
+    return ""
 
 
 def _gone(init: int, name: str) -> None:
@@ -171,13 +189,14 @@ def attach(name: str, host: str, argv: Sequence[str] = ()) -> int:
     if host not in hosts:
         _close(fds)
         raise UsageError(unknown("host", host, tuple(hosts), f"The network {name!r} has no hosts yet."))
-    files = [f"/proc/{network['pid']}/fd/{fd}" for fd in hosts[host]]
+    known = Known(*hosts[host])
+    files = [f"/proc/{network['pid']}/fd/{fd}" for fd in known.spaces]
     sys.stdout.flush()
     sys.stderr.flush()
     interactive = _in_foreground()
     entrant = os.fork()
     if entrant == 0:
-        _enter(fds, files, list(argv) or [os.environ.get("SHELL", "/bin/sh")], host)
+        _enter(fds, files, known.joins, list(argv) or [os.environ.get("SHELL", "/bin/sh")], host)
     _close(fds)
     return _outlive(entrant, interactive)
 
@@ -220,7 +239,7 @@ def _take_terminal() -> None:
     signal.signal(signal.SIGTTOU, old)
 
 
-def _enter(fds: Sequence[int], files: Sequence[str], argv: Sequence[str], host: str) -> None:
+def _enter(fds: Sequence[int], files: Sequence[str], joins: Sequence[str], argv: Sequence[str], host: str) -> None:
     """In a forked process: go into the arena and onto the host, and become the command. Never returns."""
     status = 1
     try:
@@ -236,7 +255,10 @@ def _enter(fds: Sequence[int], files: Sequence[str], argv: Sequence[str], host: 
                 signal.signal(number, signal.SIG_IGN)
             code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
             os._exit(code if code >= 0 else 128 - code)
+        _obey(joins)
         _become(files, argv, folder)
+    except LimitNotInForce as error:
+        print(f"Cannot enter host {host}: {error}", file=sys.stderr)  # noqa: T201
     except FileNotFoundError as error:
         print(f"On host {host} there is no program called {error.filename or argv[0]!r}.", file=sys.stderr)  # noqa: T201
         status = 127
@@ -245,6 +267,18 @@ def _enter(fds: Sequence[int], files: Sequence[str], argv: Sequence[str], host: 
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _obey(joins: Sequence[str]) -> None:
+    """Come under the limits of the host."""
+    for file in joins:
+        try:
+            Path(file).write_text("0")
+        except OSError as error:
+            raise LimitNotInForce(
+                f"its limits cannot be put in force for this terminal ({file}: {error.strerror}). Where systemd "
+                "delegated a group to the network, enter from a terminal that is in a group of it, or as root."
+            ) from error
 
 
 def _become(files: Sequence[str], argv: Sequence[str], folder: Path) -> None:

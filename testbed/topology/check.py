@@ -63,10 +63,18 @@ def entries(file: TopologyFile, draft: Draft, known: Sequence[str] | None) -> It
         yield from _members(name, lan, known)
         yield from _addressed(lan, ("lans", name), lan.members, switches)
     yield from _shapes(draft)
+    yield from _limits(draft)
     if file.addressing.ipv4 is None and file.addressing.ipv6 is None and not any(
         link.subnets or link.addresses for link in draft.links
     ):
         yield Finding(("addressing",), "no pool in either family", "a pool, or given addresses")
+
+
+def _limits(draft: Draft) -> Iterator[Finding]:
+    for node in draft.nodes:
+        if node.kind == "switch" and node.limits.kinds:
+            found = f"{' and '.join(node.limits.kinds)} for a switch, on which no programs run"
+            yield Finding((*node.place, node.limits.kinds[0]), found, "limits of hosts and routers alone")
 
 
 def _node_names(draft: Draft) -> Iterator[Finding]:

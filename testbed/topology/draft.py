@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Any
 
 from testbed.document import Place
+from testbed.topology.limits import UNLIMITED, Limits, given, merged
 from testbed.topology.model import Kind
 from testbed.topology.schema import LanEntry, LinkEntry, TopologyFile
 from testbed.topology.shape import LinkShape, Shape
@@ -23,6 +24,7 @@ class NodeDraft:
     kind: Kind
     tags: tuple[str, ...]
     place: Place
+    limits: Limits = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,21 @@ def draft(file: TopologyFile, generated: tuple[Iterable[NodeDraft], Iterable[Wis
     default = file.defaults.node
     nodes = [
         NodeDraft(name, entry.kind if "kind" in entry.model_fields_set else default.kind,
-                  entry.tags if "tags" in entry.model_fields_set else default.tags, ("nodes", name))
+                  entry.tags if "tags" in entry.model_fields_set else default.tags, ("nodes", name), entry)
         for name, entry in file.nodes.items()
     ]
     nodes += [NodeDraft(name, "switch", (), ("lans", name)) for name in file.lans]
     wishes = [Wish(link.ends, link, ("links", index), link.backward, link.forward, link.name)
               for index, link in enumerate(file.links)]
     wishes += [wish for name, lan in file.lans.items() for wish in _spokes(name, lan)]
-    return Draft((*nodes, *generated[0]), tuple(_named([*wishes, *generated[1]], file.defaults.link)))
+    usual = given(default)
+    limited = [_limited(node, usual) for node in (*nodes, *generated[0])]
+    return Draft(tuple(limited), tuple(_named([*wishes, *generated[1]], file.defaults.link)))
+
+
+def _limited(node: NodeDraft, default: Mapping[str, Any]) -> NodeDraft:
+    """The node with the limits that hold for it: a switch has those alone that its own entry names."""
+    return replace(node, limits=merged({} if node.kind == "switch" else default, node.limits))
 
 
 def _spokes(name: str, lan: LanEntry) -> Iterator[Wish]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from testbed.topology.limits import Limits
 from testbed.topology.shape import LinkShape
 from testbed.units import refuse
 
@@ -17,10 +18,8 @@ MAX_NODES = 10_000
 """How many nodes a network may have; one machine does not carry more."""
 
 
-class Generator(BaseModel):
-    """What all families have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Generator(Limits):
+    """What all families have in common. The limits are those of the generated hosts."""
 
     prefix: str = Field("", description="Goes before the name of every generated node, to combine families.")
     link: LinkShape = Field(LinkShape(), description="Shape and MTU of the links between routers (star: of all links).")

@@ -11,6 +11,7 @@ from testbed.document import Place
 from testbed.seeds import stream
 from testbed.topology.draft import NodeDraft, Wish
 from testbed.topology.family import FatTree, Generator, Grid, Line, RandomGeometric, Ring, Spined, Star, Tree
+from testbed.topology.limits import UNLIMITED
 from testbed.topology.model import Kind
 
 
@@ -25,7 +26,8 @@ class Builder:
     def node(self, name: str, kind: Kind) -> str:
         """Add a node and return its full name."""
         full = self.family.prefix + name
-        self.nodes.append(NodeDraft(full, kind, self.family.tags if kind == "host" else (), self.place))
+        tags, limits = (self.family.tags, self.family) if kind == "host" else ((), UNLIMITED)
+        self.nodes.append(NodeDraft(full, kind, tags, self.place, limits))
         return full
 
     def inner(self, count: int, kind: Kind = "router") -> list[str]:

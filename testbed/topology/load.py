@@ -88,7 +88,7 @@ def _finish(file: TopologyFile, spelt: Draft, document: Document, prefix: Place)
     for node in spelt.nodes:
         is_routed = node.kind != "switch" and file.routing.protocol != "none"
         routes = router.routes(node.name, interfaces) if is_routed else ()
-        nodes[node.name] = Node(node.name, node.kind, node.tags, routes)
+        nodes[node.name] = Node(node.name, node.kind, node.tags, routes, node.limits)
     links = {
         link.name: Link(link.name, (interfaces[End(link.name, link.ends[0])], interfaces[End(link.name, link.ends[1])]),
                         link.mtu)

@@ -13,6 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from testbed.topology.limits import UNLIMITED, Limits
 from testbed.topology.routing import STATIC, Routing
 from testbed.topology.shape import Shape
 
@@ -78,6 +79,7 @@ class Node:
     kind: Kind
     tags: tuple[str, ...]
     routes: tuple[Route, ...]
+    limits: Limits = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,7 @@ class Topology:
         matters: list[object] = [self.name, nodes, links]
         if self.routing.protocol != "static":  # the routes of nodes say all about those
             matters.append(self.routing.model_dump())
+        limits = {node.name: node.limits.data() for node in self.nodes.values() if node.limits.kinds}
+        if limits:
+            matters.append(limits)
         return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from testbed.topology.family import Family
+from testbed.topology.limits import Limits
 from testbed.topology.model import Kind
 from testbed.topology.routing import Routing
 from testbed.topology.shape import LinkShape, Shape
@@ -78,8 +79,8 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NodeEntry(Entry):
-    """One node. ``{}`` is a host."""
+class Named(Entry):
+    """What a node is, and how it can be chosen."""
 
     kind: Kind = Field(
         "host",
@@ -87,6 +88,10 @@ class NodeEntry(Entry):
         "one LAN (a Linux bridge without addresses).",
     )
     tags: tuple[str, ...] = Field((), description="Words by which an experiment chooses nodes, such as [edge, arm].")
+
+
+class NodeEntry(Limits, Named):
+    """One node. ``{}`` is a host. Limits are for hosts and routers; ``none`` undoes one of the defaults."""
 
 
 class Addressed(LinkShape):
@@ -130,7 +135,9 @@ class Defaults(Entry):
     """What entries take where they say nothing."""
 
     link: LinkShape = Field(LinkShape(), description="Shape and MTU of all links and LANs.")
-    node: NodeEntry = Field(NodeEntry(), description="Kind and tags of all nodes.")
+    node: NodeEntry = Field(
+        NodeEntry(), description="Kind and tags of the nodes that are listed; limits of all hosts and routers."
+    )
 
 
 class Addressing(Entry):
