@@ -28,11 +28,11 @@ _SAID_LAST = 300  # characters of a log
 
 
 class Birds:
-    """The routing daemons of one network; they end with their routers' other processes."""
+    """The routing daemons of one network, on those of its routers that are here; they end with other processes."""
 
     def __init__(self, topology: Topology, hosts: Mapping[str, NetnsHost]) -> None:
         self._ospf, self._routing = Ospf(topology), topology.routing
-        self._hosts = {name: hosts[name] for name in self._ospf.ports}
+        self._hosts = {name: hosts[name] for name in self._ospf.ports if name in hosts}
         self._running: dict[str, NetnsProcess] = {}
         self._program = programs.find("bird") or ""
 

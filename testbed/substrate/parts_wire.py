@@ -5,7 +5,9 @@ from __future__ import annotations
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from typing import Any
 
+from testbed.topology.limits import Limits
 from testbed.topology.model import Interface, Link, Node, Route, Topology
+from testbed.topology.routing import Routing
 from testbed.topology.shape import Shape
 from testbed.units import Queue
 
@@ -13,7 +15,8 @@ from testbed.units import Queue
 def to_wire(topology: Topology) -> dict[str, Any]:
     """Dictionaries, lists, text and numbers; :func:`from_wire` makes an equal topology of them."""
     return {
-        "name": topology.name, "source": topology.source, "metric": topology.metric, "notes": list(topology.notes),
+        "name": topology.name, "source": topology.source, "notes": list(topology.notes),
+        "routing": topology.routing.model_dump(),
         "nodes": [_node(node) for node in topology.nodes.values()],
         "links": [[link.name, link.mtu, [_end(end) for end in link.ends]] for link in topology.links.values()],
     }  # fmt: skip
@@ -23,7 +26,8 @@ def from_wire(data: dict[str, Any]) -> Topology:
     """The topology that :func:`to_wire` wrote."""
     nodes = {each[0]: _read_node(*each) for each in data["nodes"]}
     links = {name: Link(name, (_read_end(*one), _read_end(*two)), mtu) for name, mtu, (one, two) in data["links"]}
-    return Topology(data["name"], nodes, links, data["source"], data["metric"], tuple(data["notes"]))
+    routing = Routing.model_construct(**data["routing"])
+    return Topology(data["name"], nodes, links, data["source"], routing, tuple(data["notes"]))
 
 
 def shape_to_wire(shape: Shape) -> dict[str, Any]:
@@ -40,12 +44,12 @@ def shape_from_wire(data: dict[str, Any]) -> Shape:
 
 def _node(node: Node) -> list[Any]:
     routes = [[str(route.destination), route.gateway, route.interface] for route in node.routes]
-    return [node.name, node.kind, list(node.tags), routes]
+    return [node.name, node.kind, list(node.tags), routes, node.limits.data()]
 
 
-def _read_node(name: str, kind: Any, tags: list[str], routes: list[list[str]]) -> Node:
+def _read_node(name: str, kind: Any, tags: list[str], routes: list[list[str]], limits: dict[str, Any]) -> Node:
     found = (Route(ip_network(destination), gateway, interface) for destination, gateway, interface in routes)
-    return Node(name, kind, tuple(tags), tuple(found))
+    return Node(name, kind, tuple(tags), tuple(found), Limits.model_validate(limits))
 
 
 def _end(end: Interface) -> list[Any]:
