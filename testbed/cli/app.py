@@ -62,9 +62,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Topology and experiment files.")], as_json: AsJson = False
+    files: Annotated[list[Path], typer.Argument(help="Topologies, experiments, inventories.")], as_json: AsJson = False
 ) -> int:
-    """Check topology and experiment files, and tell all their problems at once."""
+    """Check topologies, experiments and inventories of machines, and tell all their problems at once."""
     from testbed.cli.files import problems_of
 
     found = {str(path): problems_of(path) for path in files}

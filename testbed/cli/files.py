@@ -1,4 +1,4 @@
-"""Telling topology files and experiment files apart."""
+"""Telling topology files, experiment files and inventories apart."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from testbed.cli import tables
 from testbed.document import read
 from testbed.errors import InputError, Problem
 from testbed.experiment import load as experiments
+from testbed.substrate import inventory
 from testbed.topology import load as topologies
 from testbed.topology.exchange.formats import is_foreign
 from testbed.topology.model import Topology
 
 _EXPERIMENT_KEYS = {"system", "workload", "place", "functions"}
+_INVENTORY_KEYS = {"machines"}
 
 
 def is_experiment(path: Path) -> bool:
     """Whether the file has keys that only an experiment has; raises InputError if it cannot be read."""
+    return _has(path, _EXPERIMENT_KEYS)
+
+
+def _has(path: Path, keys: set[str]) -> bool:
     if is_foreign(path):
         return False
     data = read(places.find(path)).data
-    return isinstance(data, dict) and bool(_EXPERIMENT_KEYS & data.keys())
+    return isinstance(data, dict) and bool(keys & data.keys())
 
 
 def problems_of(path: Path) -> tuple[Problem, ...]:
-    """All that is wrong with a topology or experiment file; tells what a file of another program has in vain."""
+    """All that is wrong with a topology, an experiment or an inventory; tells what a foreign file has in vain."""
     try:
-        topology_of(path)
+        if _has(path, _INVENTORY_KEYS):
+            inventory.load(path)
+        else:
+            topology_of(path)
     except InputError as error:
         return error.problems
     return ()

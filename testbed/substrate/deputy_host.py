@@ -54,7 +54,7 @@ def facts(desk: Desk) -> Mapping[str, object]:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {"kernel": platform.release(), "machine": platform.machine(), "python": platform.python_version(),
             "processors": len(os.sched_getaffinity(0)), "memory_bytes": memory, "root": os.geteuid() == 0,
-            "addresses": _addresses()}
+            "addresses": _addresses(), "folder": str(desk.folder)}
 
 
 def _addresses() -> dict[str, list[str]]:
@@ -81,9 +81,9 @@ def open_host(desk: Desk, *, name: str) -> Mapping[str, object]:
     return {"folder": str(folder)}
 
 
-def run(desk: Desk, *, host: str, argv: list[str], timeout: float | None) -> Mapping[str, object]:
+def run(desk: Desk, *, host: str, argv: list[str], within: float | None) -> Mapping[str, object]:
     """Run a program to its end; TimeoutError if it takes longer."""
-    done = hosts(desk)[host].run(argv, check=False, timeout=timeout)
+    done = hosts(desk)[host].run(argv, check=False, timeout=within)
     return {"status": done.status, "stdout": done.stdout, "stderr": done.stderr}
 
 
@@ -95,11 +95,11 @@ def start(desk: Desk, *, host: str, argv: list[str], folder: str, env: dict[str,
     return {"pid": process.pid}
 
 
-def poll(desk: Desk, *, pids: list[int], timeout: float = 0.0) -> Mapping[str, object]:
+def poll(desk: Desk, *, pids: list[int], within: float = 0.0) -> Mapping[str, object]:
     """The exit status of each of these programs, null while it runs; the first is waited for."""
     known = _processes(desk)
-    if timeout and pids:
-        known[pids[0]].wait(timeout)
+    if within and pids:
+        known[pids[0]].wait(within)
     return {"statuses": [known[pid].poll() for pid in pids]}
 
 

@@ -1,6 +1,7 @@
 """Finding a substrate by its name: the module ``testbed/substrate/<name>.py`` with the class that has this ``name``.
 
-Some have options: ``mininet:ovs`` is the substrate ``mininet`` made with its option ``ovs``.
+Some have options: ``mininet:ovs`` is the substrate ``mininet`` made with its option ``ovs``. Where the option is the
+name of a file (``machines:lab.yaml``), the class says so: ``option_is_file = True``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def named(name: str) -> Substrate:
     _refuse_unknown(plain, names())
     module = importlib.import_module(f"testbed.substrate.{plain}")
     kind = next(each for each in vars(module).values() if getattr(each, "name", None) == plain)
-    if option:
+    if option and not getattr(kind, "option_is_file", False):
         _refuse_unknown(name, [f"{plain}:{each}" for each in getattr(kind, "options", ())])
     made: Substrate = kind(option) if option else kind()
     return made

@@ -158,9 +158,17 @@ def _findings(inventory: Inventory) -> Iterator[Finding]:
         hint = "Machines are hosts themselves (hosts), or carry namespaces (parts)."
         yield Finding((), found, "one of them", hint)
     yield from _names(file)
-    yield from _mapped(file)
-    for name in inventory.used:
+    yield from _mapped(file, _written(inventory.document) or list(file.machines))
+    for name in (each for each in inventory.used if each in file.machines):
         yield from _machine(inventory, name)
+
+
+def _written(document: Document) -> list[str]:
+    """The names of all machines, also of those with faults."""
+    match document.data:
+        case {"machines": dict(machines)}:
+            return list(machines)
+    return []
 
 
 def _names(file: InventoryFile) -> Iterator[Finding]:
@@ -169,22 +177,19 @@ def _names(file: InventoryFile) -> Iterator[Finding]:
             yield Finding(("machines", name), f'the name "{name[:40]}"', "letters, digits, hyphens, dots")
 
 
-def _mapped(file: InventoryFile) -> Iterator[Finding]:
+def _mapped(file: InventoryFile, names: Sequence[str]) -> Iterator[Finding]:
+    known = f"one of {', '.join(names)}"
     for node, name in file.hosts.items():
-        if name not in file.machines:
-            yield Finding(("hosts", node), f'"{name}", an unknown machine', _known(file), nearest(name, file.machines))
+        if name not in names:
+            yield Finding(("hosts", node), f'"{name}", an unknown machine', known, nearest(name, names))
     for name in file.parts:
-        if name not in file.machines:
-            yield Finding(("parts", name), "an unknown machine", _known(file), nearest(name, file.machines))
+        if name not in names:
+            yield Finding(("parts", name), "an unknown machine", known, nearest(name, names))
     for name, count in Counter(file.hosts.values()).items():
-        if count > 1 and name in file.machines:
+        if count > 1 and name in names:
             nodes = [node for node, each in file.hosts.items() if each == name]
             hint = "Use parts to put several nodes on one machine."
             yield Finding(("hosts", nodes[1]), f'"{name}", which is {nodes[0]} already', "a machine of its own", hint)
-
-
-def _known(file: InventoryFile) -> str:
-    return f"one of {', '.join(file.machines)}"
 
 
 def _machine(inventory: Inventory, name: str) -> Iterator[Finding]:

@@ -7,9 +7,12 @@ asking psutil for each agent's children would scan /proc once an agent.
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from testbed.substrate.processors import Processors, processors
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,6 +34,15 @@ class Usage:
                      self.processes + other.processes)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A machine's counters at the moment ``t`` of its own monotonic clock; ``own`` are CPU seconds by process."""
+
+    t: float
+    processors: Processors
+    own: Mapping[int, float]
+
+
 class Snapshot:
     """All processes that this one can see, at one moment."""
 
@@ -49,6 +61,15 @@ class Snapshot:
             return  # it ended between the listing and now
         self.usage[pid] = Usage(sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE, 1)
         self.children[int(fields[1])].append(pid)
+
+    def agent(self, node: str, pid: int) -> Usage:
+        """What the tree of ``pid`` uses; every node is on this machine."""
+        return self.tree(pid)
+
+    def machines(self, programs: Iterable[tuple[str, int]]) -> dict[str, Reading]:
+        """How busy this machine is; what is below this process, without ``programs``, is the emulation itself."""
+        own = self.pids(os.getpid(), without=[pid for _, pid in programs])
+        return {"": Reading(time.monotonic(), processors(), {pid: self.usage[pid].cpu_s for pid in own})}
 
     def tree(self, root: int, without: Iterable[int] = ()) -> Usage:
         """What ``root`` and its descendants use, less the trees of ``without``; all zero if it does not exist."""

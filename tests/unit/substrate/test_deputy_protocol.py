@@ -72,20 +72,20 @@ def until_gone(pids: list[int]) -> None:
 def test_runs_and_starts_programs_in_the_folder_of_its_host(driver: Driver) -> None:
     folder = Path(driver.ask("host.open", name="h1")["folder"])
     assert folder == driver.folder / "hosts" / "h1"
-    done = driver.ask("host.run", host="h1", argv=["sh", "-c", "pwd; echo no >&2; exit 3"], timeout=10)
+    done = driver.ask("host.run", host="h1", argv=["sh", "-c", "pwd; echo no >&2; exit 3"], within=10)
     assert done == {"status": 3, "stdout": f"{folder}\n", "stderr": "no\n"}
     argv = ["sh", "-c", "echo $WORD; sleep 60"]
     pid = driver.ask("host.start", host="h1", argv=argv, folder="job", env={"WORD": "so it is"})["pid"]
     assert driver.ask("host.poll", pids=[pid]) == {"statuses": [None]}
     driver.ask("host.signal", pid=pid, number=int(signal.SIGTERM))
-    assert driver.ask("host.poll", pids=[pid], timeout=SOON_S) == {"statuses": [-signal.SIGTERM]}
+    assert driver.ask("host.poll", pids=[pid], within=SOON_S) == {"statuses": [-signal.SIGTERM]}
     assert (folder / "job" / "stdout").read_text() == "so it is\n"
 
 
 def test_tells_what_went_wrong_by_its_kind(driver: Driver) -> None:
     driver.ask("host.open", name="h1")
     assert driver.ask("host.read", path="nothing")["kind"] == "FileNotFoundError"
-    late = driver.ask("host.run", host="h1", argv=["sleep", "60"], timeout=0.2)
+    late = driver.ask("host.run", host="h1", argv=["sleep", "60"], within=0.2)
     assert late["kind"] == "TimeoutError"
     assert "'sleep 60' did not end within 0.2 s" in late["text"]
     assert driver.ask("host.nonsense") == {"kind": "KeyError", "text": "nonsense"}
