@@ -79,7 +79,8 @@ def start(
         _complete_checksums(topology, layout, net)
     words = [word for at, switch in enumerate(topology.of_kind("switch"))
              for word in _bridge(topology, layout, switch.name, at, path, static)]  # fmt: skip
-    _vsctl(words)
+    if words:  # a network may have no switches
+        _vsctl(words)
     if static:
         for at, switch in enumerate(topology.of_kind("switch")):
             flows = "\n".join([_EVERYONE, *static_flows(topology, switch.name)])
