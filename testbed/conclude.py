@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from testbed import store
+from testbed.background.flows import Outcome
 from testbed.collect import invocations, summary
 from testbed.collect.pcap import Captures
 from testbed.collect.sampler import Cost
-from testbed.collect.schema import INVOCATIONS, SUMMARY
+from testbed.collect.schema import BACKGROUND, INVOCATIONS, SUMMARY
 from testbed.collect.system import joined
 from testbed.conduct import Script
 from testbed.experiment.model import Experiment
@@ -24,6 +25,7 @@ from testbed.published import compare
 from testbed.shaping.base import Counters
 from testbed.store import Reason, Run, Verdict
 from testbed.tables import Row, Table
+from testbed.substrate.base import LimitUse
 from testbed.topology.draw import svg
 from testbed.topology.model import End
 
@@ -31,6 +33,8 @@ from testbed.topology.model import End
 @dataclass
 class Traces:
     """What the workload left behind in memory; ``t0`` on the reference clock, ``ended`` in seconds after it.
+
+    ``limits`` tell what those of hosts had done before it and have done by its end.
 
     ``cost`` tells what sampling has cost so far; in the twin there are no captures, and ``doubts`` may name what its
     times were not calibrated for.
@@ -46,6 +50,8 @@ class Traces:
     after: Mapping[End, Counters]
     ended: float = 0.0
     doubts: Sequence[str] = ()
+    limits: tuple[Mapping[str, LimitUse], Mapping[str, LimitUse]] = ({}, {})
+    background: Sequence[Outcome] = ()
 
 
 def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: bool) -> None:
@@ -65,6 +71,8 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
     if traces is not None:
         record.events = [dict(row) for row in traces.events]
         record.duration_s = traces.ended
+        if traces.background:
+            run.rows(BACKGROUND, (each.row() for each in traces.background))
         if traces.captures is not None:
             traces.captures.flows(traces.t0)
     if experiment.file.published and not experiment.file.sweep:
@@ -118,6 +126,10 @@ def _judge(
             sampling=traces.cost(),
             virtual=run.record.virtual,
             doubts=traces.doubts,
+            background=[each.row() for each in traces.background],
+            outside=run.record.features.get("nat", ""),
+            throttled={node: share for node, share in evidence.throttled(*traces.limits, traces.ended).items()
+                       if node in experiment.clients and node not in traces.script.disturbed},
             smallest_delay_s=evidence.smallest_delay(shapes),
         )
     )

@@ -67,7 +67,8 @@ EVENTS = Table(
     (
         Column("t_planned", "number", "s", "When the timeline asked for it; empty for what nobody planned."),
         Column("t_actual", "number", "s", "When it was in force or was noticed."),
-        Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit, route_change."),
+        Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit, route_change,"
+               " out_of_memory."),
         Column("subject", "text", "", "The link, node or agent concerned."),
         Column("detail", "text", "", "What exactly, for a person."),
     ),
@@ -83,6 +84,8 @@ NODES = Table(
         Column("cpu_s", "number", "s", "CPU time used since the agent's start, its children included."),
         Column("memory_bytes", "integer", "bytes", "Resident memory, its children included."),
         Column("processes", "integer", "count", "Processes of the agent."),
+        Column("throttled_s", "number", "s",
+               "Time in which the host had used up its `cpu`, all its programs together; empty without such a limit."),
     ),
 )
 

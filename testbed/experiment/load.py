@@ -56,7 +56,8 @@ def _further(document: Document, problems: Sequence[Problem]) -> list[Problem]:
         Resolver(rest, file, more).experiment()
     except InputError as error:
         absent = _NEUTRAL.keys() - data.keys()
-        unclear = absent | ({"place", "workload", "timeline", "collect"} if "topology" in absent else set())
+        depending = {"place", "workload", "timeline", "background", "collect"}
+        unclear = absent | (depending if "topology" in absent else set())
         return [each for each in error.problems if each.path.split(".")[0].split("[")[0] not in unclear]
     return []
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ruamel.yaml import YAML
 
+from testbed.background.flows import Flow
+from testbed.background.spec import Entry as Background
 from testbed.document import Document
 from testbed.roles.api import Function, Parameters, System
 from testbed.timeline.actions import NOTHING, Timetable
@@ -125,6 +127,7 @@ class ExperimentFile(_Part):
     )
     workload: Workload = Field(description="Who invokes what, when.")
     timeline: list[Event] = Field([], description="What is done to network, hosts and agents meanwhile.")
+    background: list[Background] = Field([], description="Traffic between hosts beside the workload.")
     collect: Collect = Field(Collect(), description="What is recorded beside the invocations.")
     published: Published | None = Field(None, description="Published values to compare with.")
     twin: TwinOptions = Field(TwinOptions(), description="How the twin reckons; other substrates ignore it.")
@@ -146,6 +149,7 @@ class Experiment:
     parameters: Mapping[tuple[str, str], Parameters]
     folder: Path
     timetable: Timetable = NOTHING
+    background: tuple[Flow, ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,15 +9,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from testbed import places
+from testbed.background.flows import Flow
 from testbed.document import Document, Place, in_order, nearest, show
 from testbed.errors import InputError, Problem, UsageError
+from testbed.experiment.background import Pairing
 from testbed.experiment.model import Experiment, ExperimentFile, FunctionSpec
 from testbed.experiment.naming import Naming, Teller, select
 from testbed.experiment.replayed import told, with_replayed
 from testbed.experiment.timetable import Spelling
 from testbed.roles import discover
 from testbed.roles.api import Function, Parameters, System
-from testbed.timeline.actions import NOTHING, Timetable
+from testbed.timeline.actions import NOTHING
 from testbed.topology.load import from_document
 from testbed.topology.load import load as load_topology
 from testbed.topology.model import Topology
@@ -40,10 +42,12 @@ class Resolver(Teller):
         self.problems.extend(problems)
         self._check_images()
         placement = self._placement(topology, system) if topology and system else ()
-        workload, timetable = self.file.workload, NOTHING
+        workload, timetable, background = self.file.workload, NOTHING, tuple[Flow, ...]()
         if topology and system:
             workload = self._workload(topology, placement, system)
-            timetable = self._timetable(topology, placement, system)
+            naming = Naming(self.document, self.problems, topology, placement, system.duties["client"])
+            timetable = Spelling(naming, self, workload.ends_s).timetable(self.file.timeline)
+            background = Pairing(naming, workload.ends_s).flows(self.file.background)
             self._check_captures(topology)
         parameters = dict(self._parameters(placement, system)) if system else {}
         self._check_sweep()
@@ -52,7 +56,7 @@ class Resolver(Teller):
             raise InputError(in_order(self.problems))
         return Experiment(
             self.file, self.document, topology, system, functions, workload, placement, parameters, self.folder,
-            timetable,
+            timetable, background,
         )
 
     def _topology(self) -> Topology | None:
@@ -217,10 +221,6 @@ class Resolver(Teller):
         except UnicodeDecodeError:
             self.wrong((*place, "payload", "file"), f"{traffic.payload.file}, which is not UTF-8", "text in UTF-8")
         return traffic.payload
-
-    def _timetable(self, topology: Topology, placement: tuple[tuple[str, str], ...], system: System) -> Timetable:
-        naming = Naming(self.document, self.problems, topology, placement, system.duties["client"])
-        return Spelling(naming, self, self.file.workload.ends_s).timetable(self.file.timeline)
 
     def existing(self, place: Place, name: str, kind: str) -> Path | None:
         """The file ``name`` beside the experiment, or one that came along; None after telling that there is none."""

@@ -15,6 +15,7 @@ from testbed.collect.streamed import whole_rows
 from testbed.collect.summary import ascending, percentile
 from testbed.fidelity.watch import MachineSample
 from testbed.shaping.base import Counters
+from testbed.substrate.base import LimitUse
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
 
@@ -67,7 +68,10 @@ class LinkUse:
 class Evidence:
     """All that is known of a run's fidelity; what is missing is itself a reason to doubt.
 
+    ``throttled`` tells for each client's host with a limit of CPU time the share of time in which that was used up.
+
     In ``virtual`` time no machine can falsify the run; ``doubts`` then name what was reckoned without a measured time.
+    ``background`` are rows of ``background.csv``; ``outside`` says how the network reached the outside, if it did.
     """
 
     firing: Firing | None = None
@@ -80,8 +84,11 @@ class Evidence:
     refused: Sequence[str] = ()
     sampling: Cost | None = None
     smallest_delay_s: float = 0.0
+    throttled: Mapping[str, float] = field(default_factory=dict)
     virtual: bool = False
     doubts: Sequence[str] = ()
+    background: Sequence[Mapping[str, Any]] = ()
+    outside: str = ""
 
 
 def firing(invocations: Columns, waiting: Array, excused: Collection[str] = ()) -> Firing:
@@ -150,6 +157,16 @@ def _use(end: End, before: Counters, now: Counters, mechanism: str, shapes: Sequ
 def initial_shapes(topology: Topology) -> dict[End, list[Shape]]:
     """The shape of each end as the topology asks for it; add what the timeline puts in force later."""
     return {End(link.name, end.node): [end.shape] for link in topology.links.values() for end in link.ends}
+
+
+def throttled(before: Mapping[str, LimitUse], after: Mapping[str, LimitUse], span_s: float) -> dict[str, float]:
+    """For each host with a limit of CPU time the share of ``span_s`` in which it had used that up."""
+    found = {}
+    for node, use in after.items():
+        if use.throttled_s is not None and span_s > 0:
+            earlier = before[node].throttled_s if node in before else 0.0
+            found[node] = min(1.0, (use.throttled_s - (earlier or 0.0)) / span_s)
+    return found
 
 
 def smallest_delay(shapes: Mapping[End, Sequence[Shape]]) -> float:

@@ -72,6 +72,8 @@ def _firing(evidence: Evidence) -> Iterator[Measure]:
 def _agents(evidence: Evidence) -> Iterator[Measure]:
     for agent, lag in evidence.lags.items():
         yield Measure("agent_lag", lag, agent)
+    for host, share in evidence.throttled.items():
+        yield Measure("client_throttled", share, host)
     yield Measure("exits", len(evidence.exits), next(iter(evidence.exits), ""))
     yield Measure("refused", len(evidence.refused), next(iter(evidence.refused), ""))
 
@@ -164,6 +166,19 @@ def _watching(evidence: Evidence) -> Iterator[Measure]:
     yield Measure("watch_gap", cost.gap_max_s, basis=cost.period_s)
 
 
+def _beside(evidence: Evidence) -> Iterator[Measure]:
+    """Traffic beside the workload. That it fills queues is what it is for; drops there are no check's affair."""
+    rows = evidence.background
+    failed = [f"{row['name']}: {row['error']}" for row in rows if row["error"]]
+    if rows:
+        yield Measure("background_failed", len(failed), next(iter(failed), ""))
+    for row in rows:
+        if row["send_delay_p99_s"] is not None:
+            yield Measure("background_late", row["send_delay_p99_s"], row["name"])
+    if evidence.outside:
+        yield Measure("outside", 1.0, evidence.outside)
+
+
 CHECKS: tuple[Callable[[Evidence], Iterator[Measure]], ...] = (
-    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching, _reckoned,
+    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching, _reckoned, _beside,
 )

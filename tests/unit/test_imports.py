@@ -22,7 +22,7 @@ LEVELS = [
     ["testbed.collect"],
     ["testbed.deploy"],
     ["testbed.twin"],
-    ["testbed.workload"],
+    ["testbed.workload", "testbed.background"],
     ["testbed.store", "testbed.collect.schema"],
     ["testbed.roles"],
     ["testbed.substrate"],
