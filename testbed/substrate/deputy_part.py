@@ -82,6 +82,18 @@ def open_network(
             "mechanisms": dict(part.network.mechanisms), "notes": dict(part.network.notes)}  # fmt: skip
 
 
+def settle(desk: Desk) -> Mapping[str, object]:
+    """Let the routers of this part find their ways, where a protocol does that; all other parts have to be open."""
+    part = _part(desk)
+    part.network.find_ways(part.whole)
+    return {"notes": dict(part.network.notes)}
+
+
+def limits(desk: Desk) -> Mapping[str, object]:
+    """What hosts' limits have done: for each host that has some, the fields of LimitUse."""
+    return {name: [use.throttled_s, use.killed] for name, use in _part(desk).network.limit_use().items()}
+
+
 def shape(desk: Desk, *, link: str, node: str, shape: dict[str, Any]) -> Mapping[str, object]:
     """Change what leaves one near end."""
     with desk.turn():
@@ -115,6 +127,7 @@ def check(desk: Desk) -> Mapping[str, object]:
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "prepare": prepare, "facts": facts, "ways": ways, "measure": measure, "open": open_network, "shape": shape,
-    "connect": connect, "counters": counters, "lateness": lateness, "check": check,
+    "prepare": prepare, "facts": facts, "ways": ways, "measure": measure, "open": open_network,
+    "settle": settle, "limits": limits, "shape": shape, "connect": connect, "counters": counters,
+    "lateness": lateness, "check": check,
 }  # fmt: skip

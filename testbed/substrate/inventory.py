@@ -96,6 +96,10 @@ class InventoryFile(_Entry):
     tunnel: Literal["auto", "vxlan", "udp"] = Field(
         "auto", description="With `parts`: what carries links between machines; VXLAN needs root on both."
     )
+    latency: Literal["subtract", "add"] = Field(
+        "subtract", description="With `parts`: whether what the way between two machines takes is taken off the delay "
+        "of the links between them, as far as they have one, or adds to it."
+    )
 
 
 @dataclass(frozen=True)

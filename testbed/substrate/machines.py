@@ -57,12 +57,17 @@ class MachinesSubstrate:
     def enter(self, work: Callable[[], int], name: str) -> int:
         """Run ``work`` with connections to all machines, each of which has been looked at."""
         libraries = self._errand.libraries if self._errand else {}
-        options: Mapping[str, Any] = {} if self.inventory.is_direct else {"arena": True}
-        with remote.reached(self.inventory, libraries, options) as self._sessions:
+        with remote.reached(self.inventory, libraries, self._options) as self._sessions:
             try:
                 return work()
             finally:
                 self._sessions = None
+
+    def _options(self, machine: str) -> Mapping[str, Any]:
+        """How the deputy on a machine is to be: for parts in an arena, with doors to the machine's own network."""
+        if self.inventory.is_direct:
+            return {}
+        return {"arena": True, "first": [["part.prepare", {"address": self.inventory.machine(machine).inside or ""}]]}
 
     @contextmanager
     def open(
@@ -74,7 +79,7 @@ class MachinesSubstrate:
         self._sessions.begin()
         with ExitStack() as undo:
             if not self.inventory.is_direct:
-                from testbed.substrate.parts_network import open_parts
+                from testbed.substrate.remote_parts import open_parts
 
                 yield undo.enter_context(open_parts(self._sessions, topology, folder, seed, later))
                 return

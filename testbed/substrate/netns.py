@@ -44,13 +44,16 @@ class NetnsNetwork:
         self._shapers = tuple(shapers.values())
         self._birds: Birds | None = None
 
-    def find_ways(self) -> None:
-        """Start the routing protocol that the topology asks for, and return when all routers know the network."""
+    def find_ways(self, whole: Topology | None = None) -> None:
+        """Start the routing protocol that the topology asks for, and return when all routers know the network.
+
+        ``whole``: the network of which this one is a part.
+        """
         if self.topology.routing.protocol != "ospf":
             return
         from testbed.substrate.bird import Birds
 
-        self._birds = Birds(self.topology, self._hosts)
+        self._birds = Birds(whole or self.topology, self._hosts)
         self._birds.start()
         self._birds.wait()
         self.notes = {**self.notes, "routing": self._birds.version()}

@@ -39,7 +39,7 @@ class Part:
     """What the deputy of one machine answers for: like a Network, for the near ends of its links."""
 
     def __init__(self, machine: str, parts: Parts, network: NetnsNetwork, tunnel: Tunnel | None) -> None:
-        self.network, self._tunnel = network, tunnel
+        self.network, self.whole, self._tunnel = network, parts.whole, tunnel
         self._near = set(near_ends(parts.topologies[machine]))
         self._far = {cut.link: End(cut.link, cut.nodes[cut.machines[0] == machine]) for cut in parts.cuts_of(machine)}
 

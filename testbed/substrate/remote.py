@@ -42,6 +42,10 @@ class Sessions:
         with ThreadPoolExecutor(SIDE_BY_SIDE, "machines") as pool:
             return list(pool.map(ask, self.by_name.values()))
 
+    def some(self, names: Iterable[str], ask: Callable[[Session], Result]) -> list[Result]:
+        """Ask some machines, one after the other."""
+        return [ask(self.by_name[name]) for name in names]
+
     def begin(self) -> None:
         """Put the program onto all machines, and start their deputies."""
         archive = packed([(places.PACKAGE, "testbed"), (places.home() / "roles", "roles")])
@@ -101,16 +105,20 @@ class MachinesLook:
 
 
 @contextmanager
-def reached(inventory: Inventory, libraries: Mapping[str, str], options: Mapping[str, Any]) -> Iterator[Sessions]:
+def reached(
+    inventory: Inventory, libraries: Mapping[str, str], options: Callable[[str], Mapping[str, Any]]
+) -> Iterator[Sessions]:
     """Connections to all machines that are used, each checked; nothing has been made there yet.
 
+    ``options`` tells what the deputy of each machine is begun with.
     Raises one error that tells what all of them lack.
     """
     sessions = {name: Session(inventory, name) for name in inventory.used}
     found = Sessions(inventory, sessions)
     with ExitStack() as undo:
         undo.callback(found.each, Session.close)
-        troubles = [each for each in found.each(lambda session: _trouble(session, libraries, options)) if each]
+        looked = found.each(lambda session: _trouble(session, libraries, options(session.name)))
+        troubles = [each for each in looked if each]
         if len(troubles) == 1:
             raise troubles[0]
         if troubles:
