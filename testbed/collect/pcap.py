@@ -7,10 +7,9 @@ direction and five-tuple.
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from testbed.collect import capture
 from testbed.collect.schema import FLOWS
 from testbed.collect.streamed import StreamedTable
 from testbed.errors import TestbedError, UsageError
+from testbed.substrate.away import clock_of, python_of
 from testbed.substrate.base import Host, Network, Process, observed
 from testbed.tables import Row
 
@@ -42,12 +42,16 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One finished capture; ``dropped`` frames were lost as the capturing program was too slow."""
+    """One finished capture; ``dropped`` frames were lost as the capturing program was too slow.
+
+    ``wall_s`` is what the wall clock of the machine lacks to the driver's.
+    """
 
     link: str
     node: str
     path: Path
     dropped: int
+    wall_s: float = 0.0
 
 
 class Captures:
@@ -66,8 +70,8 @@ class Captures:
     def __enter__(self) -> Captures:
         with ExitStack() as stack:
             running = [self._start(each, stack) for each in self._wanted]
-            for process, path in running:
-                _wait_ready(process, path)
+            for host, process, path in running:
+                _wait_ready(host, process, path)
             self._stack = stack.pop_all()
         return self
 
@@ -83,9 +87,9 @@ class Captures:
         if self.done:
             with StreamedTable(self._folder, FLOWS) as table:
                 for each in self.done:
-                    table.append(flows(each, self._wall_less_network + t0))
+                    table.append(flows(each, self._wall_less_network + t0 - each.wall_s))
 
-    def _start(self, each: Wanted, stack: ExitStack) -> tuple[Process, Path]:
+    def _start(self, each: Wanted, stack: ExitStack) -> tuple[Host, Process, Path]:
         topology = self._network.topology
         if topology.nodes[each.node].kind == "switch":
             other = topology.links[each.link].beyond(each.node).node
@@ -96,10 +100,10 @@ class Captures:
         path = folder / "packets.pcap"
         host.put(Path(capture.__file__).read_text(encoding="utf-8"), folder / "capture.py")
         interface = topology.links[each.link].at(each.node).name
-        argv = [sys.executable, "-I", "-S", str(folder / "capture.py"), interface, str(path)]
+        argv = [python_of(host), "-I", "-S", str(folder / "capture.py"), interface, str(path)]
         process = observed(host).start(argv, folder)
         stack.callback(self._finish, each, host, process, path)
-        return process, path
+        return host, process, path
 
     def _finish(self, each: Wanted, host: Host, process: Process, path: Path) -> None:
         process.signal(signal.SIGTERM)
@@ -112,15 +116,22 @@ class Captures:
             path.replace(target)
         else:
             host.connection.get(str(path), local=str(target))
-        told = Path(f"{path}.dropped")
-        self.done.append(Captured(each.link, each.node, target, int(host.get(told)) if told.exists() else 0))
+        dropped = int(_told(host, Path(f"{path}.dropped")) or 0)
+        self.done.append(Captured(each.link, each.node, target, dropped, clock_of(host).wall_s))
 
 
-def _wait_ready(process: Process, path: Path) -> None:
+def _told(host: Host, path: Path) -> str | None:
+    """What stands in a file of a host; None if there is none."""
+    with suppress(FileNotFoundError):
+        return host.get(path)
+    return None
+
+
+def _wait_ready(host: Host, process: Process, path: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
-    while not Path(f"{path}.ready").exists():
+    while _told(host, Path(f"{path}.ready")) is None:
         if process.poll() is not None or time.monotonic() > deadline:
-            said = (process.folder / "stderr").read_text().strip().splitlines()[-1:] or ["nothing"]
+            said = (_told(host, process.folder / "stderr") or "nothing").strip().splitlines()[-1:]
             raise TestbedError(f"The packet capture into {path} did not start; the program said last: {said[0]}")
         time.sleep(0.005)
 

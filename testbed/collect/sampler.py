@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from testbed.substrate.processes import Snapshot
 from testbed.collect.schema import LINKS, NODES
 from testbed.collect.streamed import StreamedTable
-from testbed.substrate.base import Network
+from testbed.substrate.away import Look, look
+from testbed.substrate.base import LimitUse, Network, limit_use
+from testbed.substrate.processes import Snapshot
 
 Clock = Callable[[], float]
-Task = Callable[[Snapshot], None]
+Task = Callable[[Look], None]
 
 
 class Watched(NamedTuple):
@@ -48,12 +49,12 @@ class Cost:
 class Periodic:
     """A thread that does its tasks at multiples of ``period_s``; a beat that comes too late is left out, not made up.
 
-    Every task of a beat gets the same snapshot of the processes, since reading /proc is what costs most.
+    Every task of a beat gets the same look at the processes, since reading /proc is what costs most.
     The tasks run once more when it stops, so that the last values are on record.
     """
 
-    def __init__(self, period_s: float, tasks: Sequence[Task]) -> None:
-        self._period, self._tasks = period_s, tasks
+    def __init__(self, period_s: float, tasks: Sequence[Task], look: Callable[[], Look] = Snapshot) -> None:
+        self._period, self._tasks, self._look = period_s, tasks, look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._started = self._last = time.monotonic()
@@ -101,9 +102,9 @@ class Periodic:
         if self._samples:
             self._gap = max(self._gap, began - self._last)
         self._last = began
-        snapshot = Snapshot()
+        seen = self._look()
         for task in self._tasks:
-            task(snapshot)
+            task(seen)
         self._samples += 1
         self._cpu = time.thread_time()
 
@@ -115,7 +116,7 @@ class LinkSampler:
         self._table = StreamedTable(folder, LINKS)
         self._network, self._clock = network, clock
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, seen: Look) -> None:
         counters = self._network.counters()
         t = self._clock()
         self._table.append_cells(
@@ -130,15 +131,17 @@ class LinkSampler:
 class NodeSampler:
     """One row in ``nodes.csv`` for each living agent at each call."""
 
-    def __init__(self, folder: Path, agents: Callable[[], Iterable[Watched]], clock: Clock) -> None:
+    def __init__(self, folder: Path, agents: Callable[[], Iterable[Watched]], clock: Clock,
+                 limits: Callable[[], Mapping[str, LimitUse]] = dict) -> None:
         self._table = StreamedTable(folder, NODES)
-        self._agents, self._clock = agents, clock
+        self._agents, self._clock, self._limits = agents, clock, limits
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, seen: Look) -> None:
         t = self._clock()
-        used = ((agent, snapshot.tree(agent.pid)) for agent in self._agents())
-        self._table.append_cells((t, agent.node, agent.role, usage.cpu_s, usage.memory_bytes, usage.processes)
-                                 for agent, usage in used if usage.processes)
+        used = ((agent, seen.agent(agent.node, agent.pid)) for agent in self._agents())
+        throttled = {node: use.throttled_s for node, use in self._limits().items()}
+        self._table.append_cells((t, agent.node, agent.role, usage.cpu_s, usage.memory_bytes, usage.processes,
+                                  throttled.get(agent.node)) for agent, usage in used if usage.processes)
 
     def close(self) -> None:
         """End the file."""
@@ -154,8 +157,11 @@ class Sampler:
     def __init__(self, folder: Path, network: Network, agents: Callable[[], Iterable[Watched]], clock: Clock,
                  period_s: float = 0.5, more: Sequence[Task] = ()) -> None:
         self._links = LinkSampler(folder, network, clock)
-        self._nodes = NodeSampler(folder, agents, clock)
-        self._periodic = Periodic(period_s, (self._links, self._nodes, *more))
+        self._nodes = NodeSampler(folder, agents, clock, lambda: limit_use(network))
+        self._periodic = Periodic(
+            period_s, (self._links, self._nodes, *more),
+            lambda: look(network, [(agent.node, agent.pid) for agent in agents()]),
+        )  # fmt: skip
 
     def spent(self) -> Cost:
         """What sampling has cost so far."""

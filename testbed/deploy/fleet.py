@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ from testbed.deploy.spec import AgentSpec, contents
 from testbed.errors import AgentFailed, TestbedError
 from testbed.roles import discover
 from testbed.roles.api import Client
+from testbed.substrate.away import Away, clock_of, program_of, python_of
 from testbed.substrate.base import Host, Process
 
 SIDE_BY_SIDE = 16  # agents started or asked at the same time
@@ -233,7 +234,9 @@ class Deployer:
         """The agent, on its way to ready; its folder is ``<the host's folder>/<role>``."""
         host = self._hosts.host(spec.node)
         folder = host.folder / spec.role
-        upload(host.connection, folder, contents(spec, folder, self._home))
+        there = program_of(host) if isinstance(host, Away) else self._home
+        placed = replace(spec, clock_offset=spec.clock_offset + clock_of(host).monotonic_s)
+        upload(host.connection, folder, contents(placed, folder, self._home, there))
         is_client = issubclass(discover.system(spec.system, self._home).roles[spec.role], Client)
         return Agent(spec, host, self._process(host, folder), is_client)
 
@@ -245,8 +248,9 @@ class Deployer:
     def _process(self, host: Host, folder: Path) -> Process:
         if self._forks is not None and isinstance(host, Enterable):
             return self._forks.start(folder, host)
-        paths = os.pathsep.join([str(places.PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        argv = [self._python, "-m", "testbed.deploy.agent", str(folder)]
+        inherited = None if isinstance(host, Away) else os.environ.get("PYTHONPATH")
+        paths = os.pathsep.join([str(program_of(host)), *filter(None, [inherited])])
+        argv = [python_of(host, self._python), "-m", "testbed.deploy.agent", str(folder)]
         return host.start(argv, folder, env={"PYTHONPATH": paths})
 
 
@@ -283,8 +287,8 @@ def deploy(
 ) -> Iterator[Fleet]:
     """Put and start all agents, side by side; they are stopped when the context ends.
 
-    ``home`` is the folder that holds ``roles/``, ``python`` the interpreter on the hosts. Raises what the first agent
-    raised that could not be started.
+    ``home`` is the folder that holds ``roles/``, ``python`` the interpreter on the hosts; hosts on other machines have
+    their own of both, and clocks of their own. Raises what the first agent raised that could not be started.
     """
     home = home or places.home()
     deployer = Deployer(hosts, forks, home, python)

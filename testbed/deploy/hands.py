@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from testbed.deploy import freeze, pressure
 from testbed.deploy.fleet import Agent, Fleet
 from testbed.deploy.forks import Enterable
 from testbed.deploy.roaming import Roaming
+from testbed.substrate.away import python_of, script_of
 from testbed.substrate.base import Network, Process
 from testbed.timeline.actions import Press
 
-BARE = (sys.executable, "-I", "-S")  # starts in some ten milliseconds: no site packages
+BARE = ("-I", "-S")  # Python starts in some ten milliseconds: no site packages
 
 
 class LiveHands:
@@ -65,7 +64,8 @@ class LiveHands:
         if isinstance(alive[0].host, Enterable):
             (freeze.stop if order == "stop" else freeze.go)(pids)
         else:
-            alive[0].host.run([*BARE, str(Path(freeze.__file__)), order, *map(str, pids)])
+            host = alive[0].host
+            host.run([python_of(host), *BARE, script_of(host, freeze.__file__), order, *map(str, pids)])
 
     def attach(self, node: str, link: str) -> None:
         """All traffic of ``node``, there and back, goes over ``link``."""
@@ -74,7 +74,8 @@ class LiveHands:
     def press(self, load: Press) -> None:
         """Start a load, which ends by itself."""
         host = self._network.host(load.node)
-        argv = [*BARE, str(Path(pressure.__file__)), *map(str, (load.lasting, load.cpu, load.share, load.memory))]
+        numbers = map(str, (load.lasting, load.cpu, load.share, load.memory))
+        argv = [python_of(host), *BARE, script_of(host, pressure.__file__), *numbers]
         self._loads.append((load.node, host.start(argv, host.folder / f"load-{len(self._loads) + 1}")))
 
     def __enter__(self) -> LiveHands:

@@ -42,11 +42,11 @@ class AgentSpec:
         return self.node, self.role
 
 
-def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str | Path]:
+def contents(spec: AgentSpec, folder: Path, home: Path, there: Path | None = None) -> dict[str, str | Path]:
     """The text, or the local file, of each file of the agent's folder ``folder`` (on the host), by its path below it.
 
-    ``home`` is the folder that holds ``roles/``, here and on the host. Raises OSError for the source of a function that
-    cannot be read, and TestbedError for a template that asks for what there is not.
+    ``home`` is the folder that holds ``roles/`` here, ``there`` on the host, if it is another one. Raises OSError for
+    the source of a function that cannot be read, and TestbedError for a template that asks for what there is not.
     """
     kind = discover.system(spec.system, home).roles[spec.role]
     given = dict(spec.parameters)
@@ -55,7 +55,7 @@ def contents(spec: AgentSpec, folder: Path, home: Path) -> dict[str, str | Path]
     sources = {name: Path(each.code) for name, each in spec.site.functions.items() if each.code}
     functions = {name: _moved(each, folder) for name, each in spec.site.functions.items()}
     site = replace(spec.site, functions=functions, hops=dict(spec.site.hops))
-    plan = Plan(spec.system, spec.role, site, str(home), given, spec.clock_offset)
+    plan = Plan(spec.system, spec.role, site, str(there or home), given, spec.clock_offset)
     texts = {f"{CODE}/{name}.py": source.read_text(encoding="utf-8") for name, source in sources.items()}
     texts |= rendered(kind, discover.templates(spec.system, home), site, kind.parameters_model.model_validate(given))
     return {**texts, **spec.files, "agent.json": PLAN.dump_json(plan).decode()}

@@ -14,10 +14,11 @@ from types import TracebackType
 
 from testbed.errors import TestbedError
 from testbed.fidelity import probe
+from testbed.substrate.away import Away, clock_of, python_of
 from testbed.substrate.base import Host, Network, Process, observed
 
 START_WITHIN_S = 30.0
-AHEAD_S = 0.03  # from handing out orders to the first packet
+AHEAD_S, FAR_AHEAD_S = 0.03, 0.5  # from handing out orders to the first packet: on this machine, and on others
 _ASK_S = 0.004
 _SIDE_BY_SIDE = 16
 
@@ -54,6 +55,8 @@ class Prober:
         self._hosts: dict[str, Host] = {name: network.host(name) for name in nodes}
         self._folders = {name: host.folder / "calibration" for name, host in self._hosts.items()}
         self._processes: dict[str, Process] = {}
+        self._clocks = {name: clock_of(host) for name, host in self._hosts.items()}
+        self._is_far = any(isinstance(host, Away) for host in self._hosts.values())
         self._orders = dict.fromkeys(nodes, 0)
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "prober")
 
@@ -73,25 +76,31 @@ class Prober:
 
     def send(self, trains: Sequence[Train], last_s: float) -> Results:
         """Send all trains at once and wait until they have arrived, at most until ``last_s`` after the start."""
-        start = time.monotonic() + AHEAD_S
+        start = time.monotonic() + (FAR_AHEAD_S if self._is_far else AHEAD_S)
         involved = {node for train in trains for node in (train.start, train.goal)}
         awaited = {}
         for node in involved:
             self._orders[node] += 1
-            self._put(node, _order(node, trains, start, start + last_s))
+            own = start - self._clocks[node].monotonic_s
+            self._put(node, _order(node, trains, own, own + last_s))
             awaited[node] = self._folders[node] / f"result-{self._orders[node]}.json"
-        results = Results()
-        for text in self._wait(awaited, last_s + START_WITHIN_S).values():
+        sender, results = {train.stream: train.start for train in trains}, Results()
+        for node, text in self._wait(awaited, last_s + START_WITHIN_S).items():
             told = json.loads(text)
             results.answered.update(told["answered"])
-            results.received.update({int(name): [tuple(each) for each in found]
-                                     for name, found in told["received"].items()})
+            for name, found in told["received"].items():
+                sent_s, arrived_s = self._clocks[sender[int(name)]].wall_s, self._clocks[node].wall_s
+                results.received[int(name)] = _on_one_clock(found, round(sent_s * 1e9), round(arrived_s * 1e9))
         return results
+
+    def clock_error_s(self, start: str, goal: str) -> float:
+        """How far off a one-way time from one node to another may be, where their clocks are two."""
+        return self._clocks[start].error_s + self._clocks[goal].error_s
 
     def _start(self, name: str, source: str) -> None:
         host, folder = self._hosts[name], self._folders[name]
         host.put(source, folder / "probe.py")
-        argv = [self._python, "-I", "-S", str(folder / "probe.py"), str(folder)]
+        argv = [python_of(host, self._python), "-I", "-S", str(folder / "probe.py"), str(folder)]
         self._processes[name] = observed(host).start(argv, folder)
 
     def _put(self, node: str, order: Mapping[str, object]) -> None:
@@ -127,6 +136,11 @@ class Prober:
         for process in self._processes.values():
             process.wait(5.0)
         self._pool.shutdown()
+
+
+def _on_one_clock(found: Sequence[Sequence[int]], sent_ns: int, arrived_ns: int) -> list[Arrival]:
+    """Arrivals with both times on the driver's wall clock, from what the two machines' clocks lack to it."""
+    return [(number, sent + sent_ns, arrived + arrived_ns) for number, sent, arrived in found]
 
 
 def _order(node: str, trains: Sequence[Train], start: float, end: float) -> dict[str, object]:

@@ -7,12 +7,11 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from testbed.collect.events import EventRecorder
-from testbed.collect.routes import KIND
+from testbed.collect.routes import KIND, in_words
 from testbed.collect.sampler import Cost, LinkSampler, NodeSampler, Watched
 from testbed.collect.schema import MACHINE
 from testbed.conclude import Traces
@@ -103,7 +102,7 @@ class Virtual:
             stack.callback(hands.close)
             script = Script(experiment, world.network, hands, events)
             hands.ready = script.ready
-            world.network.rerouting.told = partial(events.record, KIND)
+            world.network.rerouting.told = lambda router, ways: events.record(KIND, router, in_words(ways))
             script.prepare()
             sampler = _Sampler(self._run.folder, world, clock, experiment.file.collect.period)
             before = dict(world.network.counters())
@@ -179,7 +178,7 @@ class _Book:
 
     agents: Mapping[int, Agent]
 
-    def tree(self, pid: int) -> Usage:
+    def agent(self, node: str, pid: int) -> Usage:
         return Usage(round(self.agents[pid].busy_s, 9), 0, 1)
 
 
