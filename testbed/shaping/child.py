@@ -22,12 +22,12 @@ _ANSWER_WITHIN_S = 20.0  # generous: only a process that is stuck or stopped tak
 
 
 class Child:
-    """One worker process, running ``module`` with these open files of ours, and the socket to it.
+    """One worker process, running ``module`` with ``arguments`` and these open files of ours, and the socket to it.
 
     In error messages it is the ``name`` process, which ``does`` something.
     """
 
-    def __init__(self, module: str, files: Sequence[int], name: str, does: str) -> None:
+    def __init__(self, module: str, files: Sequence[int], name: str, does: str, *arguments: str) -> None:
         self._name, self._does = name, does
         self._ours, theirs = socket.socketpair()
         self._ours.settimeout(_ANSWER_WITHIN_S)
@@ -36,7 +36,7 @@ class Child:
         package_root = str(Path(testbed.__file__).parents[1])
         with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, *arguments],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=sorted(set(files)),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([package_root, os.environ.get("PYTHONPATH", "")])},
                 start_new_session=True,  # Ctrl-C is for the driver, which ends the process in order

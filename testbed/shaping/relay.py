@@ -77,12 +77,7 @@ class Relay:
 
     def lateness(self) -> Lateness | None:
         """How much later than due packets left since the last call, to 20 us."""
-        answers = self._ask_all("lateness")
-        counted: Counter[int] = Counter()
-        for answer in answers:
-            counted.update({int(bucket): count for bucket, count in answer["buckets"].items()})
-        latest = max((answer["max_s"] for answer in answers), default=0.0)
-        return Lateness(counted.total(), _quantile(counted, 0.5, latest), _quantile(counted, 0.99, latest), latest)
+        return lateness_of(self._ask_all("lateness"))
 
     def _ask_all(self, do: str) -> list[Any]:
         with self._talking:
@@ -125,6 +120,15 @@ class Relay:
         if self._offload.get((wire.link, side), True) != wanted:
             offload.switch(wire.outer[side], wanted)
         self._offload[wire.link, side] = wanted
+
+
+def lateness_of(answers: Sequence[Any]) -> Lateness:
+    """What processes that move packets answered to ``lateness``, together."""
+    counted: Counter[int] = Counter()
+    for answer in answers:
+        counted.update({int(bucket): count for bucket, count in answer["buckets"].items()})
+    latest = max((answer["max_s"] for answer in answers), default=0.0)
+    return Lateness(counted.total(), _quantile(counted, 0.5, latest), _quantile(counted, 0.99, latest), latest)
 
 
 def _inner(wire: Wire) -> tuple[Port, Port]:

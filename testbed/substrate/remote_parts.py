@@ -42,7 +42,7 @@ class PartsNetwork:
             node: RemoteHost(sessions[name], node, Path(folder))
             for name, told in opened.items() for node, folder in told["hosts"].items()
         }  # fmt: skip
-        self.mechanisms = _mechanisms(parts.whole, opened)
+        self.mechanisms: Mapping[str, str] = _mechanisms(parts.whole, opened)
         of_parts = {f"{name}: {key}": note for name, told in opened.items() for key, note in told["notes"].items()}
         self.notes: Mapping[str, str] = {**agreed.notes(parts, bool(self._taken)), **of_parts}
         self._rows: dict[str, list[list[Any]]] = {name: [] for name in sessions.by_name}
