@@ -22,6 +22,7 @@ from testbed.twin.link_path import Path
 from testbed.twin.options import TwinOptions
 from testbed.twin.rerouting import Rerouting
 from testbed.twin.tcp import FIRST_WINDOW, MSS, Costs
+from testbed.twin.train import Target, Train
 from testbed.twin.transport import Connection
 
 if TYPE_CHECKING:
@@ -104,9 +105,19 @@ class TwinNetwork:
         """A TCP connection between two nodes, not opened yet; ``listening`` is asked when a SYN is at the server."""
         return Connection(self._loop, (client, server), self._ways(client, server), self._costs, listening)
 
+    def throw(self, a: str, b: str, count: int, wire: float, target: Target) -> None:
+        """Send ``count`` packets of ``wire`` bytes each, one behind the other, which nobody sends again."""
+        train = Train(0, 0, count, 0, wire, wire, self._loop.now)
+        train.target, train.stops = target, self._ways(a, b)[0].stops
+        train.stops[0].take(train)
+
     def delay(self, a: str, b: str) -> float:
         """The sum of the one-way delays from ``a`` to ``b``, in seconds."""
         return self._ways(a, b)[0].delay
+
+    def narrowest(self, a: str, b: str) -> float | None:
+        """The smallest rate on the way from ``a`` to ``b``, in bits per second; None where there is no limit."""
+        return min((lane.shape.rate for lane in self._ways(a, b)[0].lanes if lane.shape.rate is not None), default=None)
 
     def shape(self, end: End, shape: Shape) -> None:
         """Change what leaves one end, at this instant."""

@@ -25,6 +25,7 @@ from testbed.store import Run
 from testbed.substrate.processes import Usage
 from testbed.twin import calibration
 from testbed.twin.agent import Agent
+from testbed.twin.background import TwinBackground
 from testbed.twin.hands import TwinHands
 from testbed.twin.world import World
 from testbed.workload.client import drive
@@ -107,14 +108,17 @@ class Virtual:
             sampler = _Sampler(self._run.folder, world, clock, experiment.file.collect.period)
             before = dict(world.network.counters())
             traces = self.traces = Traces(t0, script, sampler.cost, None, events.rows, (), before, before)
-            traces.doubts = [*doubts(experiment, world.calibration), *experiment.timetable.doubtful]
+            beside = TwinBackground(world.network, world.loop, experiment.background, experiment.seed, events.record)
+            traces.doubts = [*doubts(experiment, world.calibration), *experiment.timetable.doubtful, *beside.doubts()]
             try:
                 self._fire(agents, script, t0)
+                beside.begin(t0)
                 world.loop.at(t0, sampler.begin)
                 await self._finished(t0, clock)
             finally:
                 sampler.close()
                 traces.ended, traces.after = clock(), dict(world.network.counters())
+                traces.background = beside.end()
 
     def _fire(self, agents: Iterable[Agent], script: Script, t0: float) -> None:
         for agent in agents:

@@ -29,13 +29,13 @@ GROWTH = 3 * (1 - LEFT) / (1 + LEFT)  # packets a round trip from then on: as mu
 class Sender(RoundTrips):
     """Sends payload to a receiver at the other end. Offsets count bytes from the first; windows count packets.
 
-    ``beside`` is the receiver at this end, whose acknowledgements travel with what is sent.
+    ``beside`` is the receiver at this end, whose acknowledgements travel with what is sent. ``resent`` counts packets.
     """
 
     __slots__ = (
         "_costs", "_deadline", "_end", "_fastest", "_flight", "_judged", "_last_sent", "_loop", "_lost",
         "_messages", "_next", "_path", "_peak", "_peak_until", "_probed", "_recover", "_round", "_sacked",
-        "_target", "_threshold", "_una", "_wakes", "_window", "beside", "inflight",
+        "_target", "_threshold", "_una", "_wakes", "_window", "beside", "inflight", "resent",
     )  # fmt: skip
 
     beside: Receiver
@@ -45,7 +45,7 @@ class Sender(RoundTrips):
         self._loop, self._path, self._costs, self._target = loop, path, costs, target
         self._messages: deque[Message] = target.messages
         self._flight: deque[Train] = deque()  # sent and not acknowledged
-        self._end = self._next = self._una = self.inflight = 0
+        self._end = self._next = self._una = self.inflight = self.resent = 0
         self._window, self._threshold = float(costs.window), inf
         self._peak = self._peak_until = 0  # most packets in flight in this window
         self._round, self._fastest = 0, inf  # where this round trip of slow start ends; the shortest one
@@ -121,6 +121,7 @@ class Sender(RoundTrips):
         train.last = train.sent = last
         if start < self._next:
             train.sent = -inf  # sent again: its acknowledgement measures nothing
+            self.resent += count
             if self._lost:
                 self._lost[:1] = [(end, self._lost[0][1])] if end < self._lost[0][1] else []
         else:

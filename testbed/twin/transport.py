@@ -74,6 +74,10 @@ class Connection:
         """What sends from ``node``: the short way to :meth:`send` for whoever sends nothing after :meth:`close`."""
         return self._forward if node == self._client else self._backward
 
+    def arrived(self, sender: str) -> int:
+        """Bytes from ``sender`` that are at the other end, in order."""
+        return self._receivers[sender != self._client].received
+
     def close(self) -> None:
         """Nothing arrives any more, and no timer does anything; an open one costs the packets of its end."""
         if self._is_open and self._costs.header:
