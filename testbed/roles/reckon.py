@@ -16,10 +16,12 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.roles.answers import AtOnce
 from testbed.roles.api import Function, FunctionResult
 from testbed.roles.worker_process import END_S, launch, result_of, told
 from testbed.roles.worker_storage import remove
@@ -60,11 +62,13 @@ class Reckoner:
         storage_bytes: int | None,
         read_rate: float | None,
         write_rate: float | None,
+        answers: AtOnce | None = None,
     ) -> Reckoned:
         """Run ``function`` once; never raises for what it does.
 
         ``seed`` is the run's, ``number`` counts the calls of the function on ``node``, both as in emulation;
         ``time_limit`` (None or not above 0: none) counts reckoned time; rates are in bytes per second (None: no time).
+        ``answers`` are for what the function asks, which takes no time.
         """
         limit = time_limit if time_limit is not None and time_limit > 0 else None
         worker = self._workers.get(_key(function))
@@ -77,11 +81,20 @@ class Reckoner:
             "payload": payload, "time_limit": limit, "storage_bytes": storage_bytes, "read_rate": read_rate,
             "write_rate": write_rate,
         }
-        return self._asked(function, worker, request, limit)
+        if answers is not None:
+            request["asks"] = True
+        return self._asked(function, worker, request, limit, answers)
 
-    def _asked(self, function: Function, worker: _Worker, request: dict[str, Any], limit: float | None) -> Reckoned:
+    def _asked(
+        self,
+        function: Function,
+        worker: _Worker,
+        request: dict[str, Any],
+        limit: float | None,
+        answers: AtOnce | None = None,
+    ) -> Reckoned:
         try:
-            reply = worker.ask(request, max(GUARD_S, limit or 0.0))
+            reply = worker.ask(request, max(GUARD_S, limit or 0.0), None if answers is None else answers.packed)
         except TimeoutError:
             self._end(function)
             spent = limit or GUARD_S
@@ -134,13 +147,27 @@ class _Worker:
     def __init__(self, number: int, folder: Path, channel: socket.socket) -> None:
         self.number, self._folder, self._channel = number, folder, channel
 
-    def ask(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
-        """Its reply, or its greeting where nothing is requested; OSError, EOFError or ValueError if it has none."""
+    def ask(
+        self, request: dict[str, Any], patience: float, answers: Callable[[str], bytes] | None
+    ) -> dict[str, Any]:
+        """Its reply, or its greeting where nothing is requested; OSError, EOFError or ValueError if it has none.
+
+        What it asks before that is answered, if there are ``answers``.
+        """
         deadline = time.monotonic() + patience
-        self._channel.settimeout(patience)
         if request:
-            data = json.dumps(request).encode()
-            self._channel.sendall(len(data).to_bytes(_HEAD, "big") + data)
+            self._tell(json.dumps(request).encode(), deadline)
+        reply = self._heard(deadline)
+        while answers is not None and "ask" in reply:
+            self._tell(answers(str(reply["ask"])), deadline)
+            reply = self._heard(deadline)
+        return reply
+
+    def _tell(self, data: bytes, deadline: float) -> None:
+        self._channel.settimeout(max(0.001, deadline - time.monotonic()))
+        self._channel.sendall(len(data).to_bytes(_HEAD, "big") + data)
+
+    def _heard(self, deadline: float) -> dict[str, Any]:
         heard = self._channel.recv(1 << 16)
         size = int.from_bytes(heard[:_HEAD], "big")
         while len(heard) < _HEAD + size or len(heard) < _HEAD:

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from testbed.roles.web import Fields, WebReply, WebRequest
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 
 OWN = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "expect"})
 BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # no length is told where such a request has no body

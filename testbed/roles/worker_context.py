@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from testbed.roles.worker_channel import MAX_MESSAGE_BYTES, AskFailed
 from testbed.roles.worker_storage import Storage
 
 ZEROS = bytes(1 << 20)
@@ -20,11 +22,18 @@ class Context:
     is a random stream of this call, ``folder`` the path of the private folder.
     """
 
-    def __init__(self, order: dict[str, Any], request: dict[str, Any], storage: Storage) -> None:
+    def __init__(
+        self,
+        order: dict[str, Any],
+        request: dict[str, Any],
+        storage: Storage,
+        asking: Callable[[str], str] | None = None,
+    ) -> None:
         self.function, self.node, self.invocation = order["function"], order["node"], request["invocation"]
         self.rng = random.Random(request["seed"])
         self.folder, self._storage = storage.folder, storage
         self._rates = {"write": order.get("write_rate"), "read": order.get("read_rate")}
+        self._asking = asking
 
     def sleep(self, seconds: float) -> None:
         """Wait without using the CPU."""
@@ -49,6 +58,19 @@ class Context:
         content = path.read_bytes()
         self._transfer("read", len(content), begun)
         return content
+
+    def ask(self, text: str) -> str:
+        """What the agent that runs the function answers to ``text``, within the call's time.
+
+        Raises AskFailed if nobody answers here or the answer failed, ValueError for a text that is too large.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"only a text can be asked, not a {type(text).__name__}")
+        if self._asking is None:
+            raise AskFailed("nobody here answers what functions ask")
+        if len(text.encode()) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"what is asked is larger than {MAX_MESSAGE_BYTES // 10**6} MB")
+        return self._asking(text)
 
     def log(self, *words: object) -> None:
         """Write a line into the function's log on this node."""
@@ -89,8 +111,14 @@ class Reckoning(Context):
     ones; zeros are holes.
     """
 
-    def __init__(self, order: dict[str, Any], request: dict[str, Any], storage: Storage) -> None:
-        super().__init__(order | request, request, storage)  # one worker for all nodes and their disks
+    def __init__(
+        self,
+        order: dict[str, Any],
+        request: dict[str, Any],
+        storage: Storage,
+        asking: Callable[[str], str] | None = None,
+    ) -> None:
+        super().__init__(order | request, request, storage, asking)  # one worker for all nodes and their disks
         storage.limit = request["storage_bytes"]
         if order.get("reckon"):  # in a worker, which works there: not a path that another run would not have
             self.folder = Path()

@@ -5,7 +5,8 @@ takes a millisecond where a new Python takes twenty or more. It never runs a fun
 and answers at all times: it alone starts, reaps and kills, so a kill cannot hit a number that was given to another.
 
     agent <-> template   one JSON object a packet: start (with the worker's channel), kill; ended
-    agent <-> worker     JSON objects, each behind its length in four bytes
+    agent <-> worker     JSON objects, each behind its length in four bytes: a call, and its reply; before that, where
+                         the call ``asks``, any number of questions (``ask``), each with an ``answer`` or ``refused``
 
 The worker of a container (an order with ``storage_bytes``) has a private folder under a quota: ``worker_storage.py``.
 An order with ``reckon`` is the twin's: its functions do not wait, their steps are written down: ``worker_context.py``.
@@ -32,39 +33,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from testbed import linux
+from testbed.roles.worker_channel import MAX_MESSAGE_BYTES, Asking, Channel
 from testbed.roles.worker_context import Context, Reckoning, TimeIsUp
 from testbed.roles.worker_storage import Storage, remove
 
 MAX_FILES = 256
 MAX_FILE_BYTES = 256_000_000
 MAX_PROCESSES = 4096  # the kernel counts all processes of the user, so this only stops a fork bomb
-MAX_MESSAGE_BYTES = 64_000_000
 OUT_OF_MEMORY = b'{"error": "memory", "detail": "", "ends": true}'
-
-
-class Channel:
-    """JSON objects over a stream socket, each behind its length in four bytes (big-endian)."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-
-    def send(self, data: bytes) -> None:
-        """Send one encoded object."""
-        self._socket.sendall(len(data).to_bytes(4, "big") + data)
-
-    def receive(self) -> Any:
-        """The next object; ends the process when the agent has closed its end."""
-        return json.loads(self._exactly(int.from_bytes(self._exactly(4), "big")))
-
-    def _exactly(self, count: int) -> bytes:
-        parts = []
-        while count:
-            part = self._socket.recv(min(count, 1 << 20))
-            if not part:
-                os._exit(0)
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
 
 
 # A worker.
@@ -82,10 +58,13 @@ def work(channel: Channel, order: dict[str, Any], storage: Storage) -> NoReturn:
     kind = Reckoning if order.get("reckon") else Context
     while True:
         request = channel.receive()
-        context = kind(order, request, storage)
+        asking = Asking(channel) if "asks" in request else None
+        context = kind(order, request, storage, asking)
         begun = time.perf_counter()
         reply = attempt(code, context, request["payload"], order["code"], storage)
         reply["exec_s"] = time.perf_counter() - begun
+        if asking is not None and asking.over():
+            reply["ends"] = True
         if isinstance(context, Reckoning):
             told(context, reply)
         try:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.places import PACKAGE
-from testbed.roles.api import Function, FunctionResult
+from testbed.roles.answers import answered
+from testbed.roles.api import Answer, Function, FunctionResult
 from testbed.roles.worker_storage import remove
 
 END_S = 5.0  # how long a killed worker may take to be gone
@@ -124,17 +125,22 @@ class Worker:
         return await self._guarded(None, 0.0, self.function.time_limit_s)
 
     async def call(
-        self, number: int, seed: int, payload: str, init_s: float, limit_s: float | None
+        self, number: int, seed: int, payload: str, init_s: float, limit_s: float | None, answer: Answer | None = None
     ) -> FunctionResult:
         """Carry out one call; afterwards ``reusable`` tells whether it may have another. No ``limit_s``: no limit."""
         self.calls += 1
-        return await self._guarded({"invocation": number, "seed": seed, "payload": payload}, init_s, limit_s)
+        request: dict[str, Any] = {"invocation": number, "seed": seed, "payload": payload}
+        if answer is not None:
+            request["asks"] = True
+        return await self._guarded(request, init_s, limit_s, answer)
 
-    async def _guarded(self, request: dict[str, Any] | None, init_s: float, limit_s: float | None) -> FunctionResult:
+    async def _guarded(
+        self, request: dict[str, Any] | None, init_s: float, limit_s: float | None, answer: Answer | None = None
+    ) -> FunctionResult:
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(limit_s):
-                reply = await self._exchange(request)
+                reply = await self._exchange(request, answer)
         except asyncio.CancelledError:
             self._discard()
             raise
@@ -151,18 +157,27 @@ class Worker:
             await self.end()
         return result_of(reply, self.function, init_s)
 
-    async def _exchange(self, request: dict[str, Any] | None) -> dict[str, Any]:
+    async def _exchange(self, request: dict[str, Any] | None, answer: Answer | None) -> dict[str, Any]:
         try:
             if request is not None:
-                data = json.dumps(request).encode()
-                self.writer.write(len(data).to_bytes(4, "big") + data)
-                await self.writer.drain()
-            size = int.from_bytes(await self.reader.readexactly(4), "big")
-            reply = json.loads(await self.reader.readexactly(size))
+                await self._tell(json.dumps(request).encode())
+            reply = await self._heard()
+            while answer is not None and "ask" in reply:
+                await self._tell(await answered(answer, str(reply["ask"])))
+                reply = await self._heard()
         except (OSError, EOFError, ValueError) as error:
             raise _Broken("it sent something unreadable" if isinstance(error, ValueError) else "") from error
+        return reply
+
+    async def _tell(self, data: bytes) -> None:
+        self.writer.write(len(data).to_bytes(4, "big") + data)
+        await self.writer.drain()
+
+    async def _heard(self) -> dict[str, Any]:
+        size = int.from_bytes(await self.reader.readexactly(4), "big")
+        reply = json.loads(await self.reader.readexactly(size))
         if not isinstance(reply, dict):
-            raise _Broken("it sent something unreadable")
+            raise ValueError("not an object")
         return reply
 
     async def end(self, patience: float = 0.0) -> int | None:

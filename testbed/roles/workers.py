@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testbed import seeds
-from testbed.roles.api import Container, ContainerFailed, Function, FunctionResult
+from testbed.roles.api import Answer, Container, ContainerFailed, Function, FunctionResult
 from testbed.roles.worker_process import Template, Worker
 from testbed.roles.worker_storage import remove
 
@@ -40,9 +40,10 @@ class Workers:
         self._template: Template | None = None
         self._count = 0
 
-    async def run(self, function: Function, payload: str) -> FunctionResult:
+    async def run(self, function: Function, payload: str, answer: Answer | None = None) -> FunctionResult:
         """Run ``function`` once; never raises for what it does. Waits while all its workers are busy.
 
+        ``answer`` gives what ``ctx.ask`` gives in it; time that it takes is the function's, and it ends with it.
         ``function.time_limit_s`` counts from the moment when a worker has it, and again for the start of a worker.
         """
         pool = self._pool(function)
@@ -52,7 +53,7 @@ class Workers:
             if worker is None:
                 return failed
             init_s = time.perf_counter() - begun if worker.calls == 0 else 0.0
-            result = await worker.call(*self.number(function), payload, init_s, function.time_limit_s)
+            result = await worker.call(*self.number(function), payload, init_s, function.time_limit_s, answer)
             if worker.reusable:
                 pool.idle.append(worker)
             return result

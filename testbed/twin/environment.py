@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed import seeds
 from testbed.roles.api import (
+    Answer,
     CallFailed,
     Container,
     Files,
@@ -108,9 +109,9 @@ class TwinEnvironment:
         else:
             coroutine.close()
 
-    async def run_function(self, name: str, payload: str) -> FunctionResult:
-        """Run a real function, whose time is reckoned."""
-        return await self._agent.functions.run(self._agent.site.functions[name], payload)
+    async def run_function(self, name: str, payload: str, answer: Answer | None = None) -> FunctionResult:
+        """Run a real function, whose time is reckoned; ``answer`` gets what it asks as it begins, and may not wait."""
+        return await self._agent.functions.run(self._agent.site.functions[name], payload, answer)
 
     async def container(
         self,

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed import seeds
-from testbed.roles.api import Function, FunctionResult
+from testbed.roles.answers import AtOnce
+from testbed.roles.api import Answer, Function, FunctionResult
+from testbed.roles.processor import Processor
 from testbed.roles.reckon import Reckoned, Reckoner
 from testbed.roles.worker_context import Reckoning, TimeIsUp
 from testbed.roles.worker_main import text_of
@@ -35,14 +39,24 @@ class Codes:
         self.given = dict(given or {})
         self._reckoner: Reckoner | None = None
 
-    def run(self, function: Function, payload: str, **how: Any) -> Reckoned:
-        """Run a function once; see :meth:`testbed.roles.reckon.Reckoner.run`."""
+    def run(self, function: Function, payload: str, answer: Answer | None = None, **how: Any) -> Reckoned:
+        """Run a function once; see :meth:`testbed.roles.reckon.Reckoner.run`.
+
+        Raises RuntimeError if ``answer`` waited for something, which is an error of the role that gave it.
+        """
+        answers = None if answer is None else AtOnce(answer)
+        reckoned = self._run(function, payload, answers, **how)
+        if answers is not None and answers.fault is not None:
+            raise answers.fault
+        return reckoned
+
+    def _run(self, function: Function, payload: str, answers: AtOnce | None, **how: Any) -> Reckoned:
         code = self.given.get(function.name)
         if code is not None:
-            return called(code, function, payload, **how)
+            return called(code, function, payload, answers, **how)
         if self._reckoner is None:
             self._reckoner = Reckoner()
-        return self._reckoner.run(function, payload, **how)
+        return self._reckoner.run(function, payload, **how, answers=answers)
 
     def close(self) -> None:
         """End the processes."""
@@ -51,7 +65,17 @@ class Codes:
             self._reckoner = None
 
 
-def called(code: Code, function: Function, payload: str, *, seed: int, number: int, node: str, **how: Any) -> Reckoned:
+def called(
+    code: Code,
+    function: Function,
+    payload: str,
+    answers: AtOnce | None = None,
+    *,
+    seed: int,
+    number: int,
+    node: str,
+    **how: Any,
+) -> Reckoned:
     """Call a script's own function as a worker would; its output may be any object, and errors are told, not raised.
 
     ``how`` has time_limit (seconds), storage_bytes, read_rate and write_rate (bytes per second), all may be None.
@@ -61,7 +85,7 @@ def called(code: Code, function: Function, payload: str, *, seed: int, number: i
         request["time_limit"] = None
     with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
         storage = Storage(Path(folder), request["storage_bytes"], emptied=False, mount=False)
-        context = Reckoning({"function": function.name, "node": node}, request, storage)
+        context = Reckoning({"function": function.name, "node": node}, request, storage, answers)
         error: BaseException | None = None
         result = FunctionResult("")
         try:
@@ -82,11 +106,11 @@ class Functions:
     def __init__(self, world: World, agent: Agent) -> None:
         self._world, self._agent = world, agent
         self._pools: dict[str, _Pool] = {}
-        self._cores = asyncio.Semaphore(world.options.cores) if world.options.cores else None
+        self._turn = asyncio.Semaphore(world.options.cores) if world.options.cores else nullcontext()
         self._rng = seeds.stream(agent.site.seed, agent.node, agent.role_name, "functions")
 
-    async def run(self, function: Function, payload: str) -> FunctionResult:
-        """Run ``function`` once, when a worker of it is free."""
+    async def run(self, function: Function, payload: str, answer: Answer | None = None) -> FunctionResult:
+        """Run ``function`` once, when a worker of it is free; ``answer`` gets what it asks as it begins."""
         pool = self._pools.setdefault(function.name, _Pool(function.concurrency))
         async with pool.free:
             init_s = 0.0
@@ -94,7 +118,7 @@ class Functions:
                 pool.idle -= 1
             else:
                 init_s = await self.started(function)
-            result = await self.carry(function, payload, init_s, function.time_limit_s, None, None, None)
+            result = await self.carry(function, payload, init_s, function.time_limit_s, None, None, None, answer)
             pool.idle += result.error not in ENDING
             return result
 
@@ -114,26 +138,46 @@ class Functions:
         storage_bytes: int | None,
         write_rate: float | None,
         read_rate: float | None,
+        answer: Answer | None = None,
     ) -> FunctionResult:
         """Run ``function`` in a worker that has been started, which took ``init_s``."""
         number = self._agent.count(function.name)
         reckoned = self._world.codes.run(
-            function, payload, seed=self._agent.site.seed, number=number, node=self._agent.node, time_limit=limit,
-            storage_bytes=storage_bytes, read_rate=read_rate, write_rate=write_rate,
+            function, payload, answer, seed=self._agent.site.seed, number=number, node=self._agent.node,
+            time_limit=limit, storage_bytes=storage_bytes, read_rate=read_rate, write_rate=write_rate,
         )  # fmt: skip
         spread = self._world.calibration.exec_s.get(function.name)
-        spent = reckoned.spent_s + (spread.draw(self._rng) if spread is not None else 0.0)
+        python_s = spread.draw(self._rng) if spread is not None else 0.0
         result = reckoned.result
-        if limit and limit > 0 and spent > limit and result.error != "timeout":
-            spent = limit
+        async with self._turn:
+            spent = await self._pass(reckoned, python_s, limit if limit and limit > 0 else None)
+        if spent is None and result.error != "timeout":
             result = FunctionResult("", "timeout", f"no result within {limit:g} s; its worker was killed")
-        if self._cores is None:
-            await self._world.loop.sleep(spent)
-        else:
-            async with self._cores:
-                await self._world.loop.sleep(spent)
-        self._agent.busy_s += spent
+        spent = limit or 0.0 if spent is None else spent
         return FunctionResult(result.output, result.error, result.detail, init_s, spent)
+
+    async def _pass(self, reckoned: Reckoned, python_s: float, limit: float | None) -> float | None:
+        """Let the time pass that a call takes; how long it took, or None if it was not over within ``limit``.
+
+        What it computes shares the cores that the node may have; what it waits for does not.
+        """
+        loop, whole = self._world.loop, reckoned.spent_s + python_s
+        self._agent.busy_s += min(whole, limit) if limit else whole
+        if self._agent.site.cores is None:
+            is_over = limit is None or whole <= limit
+            await loop.sleep(whole if limit is None or is_over else limit)
+            return whole if is_over else None
+        begun = loop.now
+        computed_s = sum(amount for kind, amount in reckoned.steps if kind == "compute") + python_s
+        is_over = await self._processor.work(computed_s, limit)
+        left = None if limit is None else begun + limit - loop.now
+        rest = max(0.0, whole - computed_s)
+        await loop.sleep(rest if left is None else max(0.0, min(rest, left)))
+        return loop.now - begun if is_over and (left is None or rest <= left) else None
+
+    @cached_property
+    def _processor(self) -> Processor:
+        return Processor(self._agent.env, self._agent.site.cores)
 
     async def container(
         self, function: Function, storage_bytes: int, write_rate: float | None, read_rate: float | None

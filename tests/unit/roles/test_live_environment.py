@@ -56,7 +56,7 @@ class Doubler:
 
     closed = False
 
-    async def run(self, function: Function, payload: str) -> FunctionResult:
+    async def run(self, function: Function, payload: str, answer: object = None) -> FunctionResult:
         return FunctionResult(payload * 2)
 
     async def container(
