@@ -1,0 +1,100 @@
+"""What always holds of sessions, whatever is lost, cut off or killed, as long as the locations persist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from roles.session_offloading.location import Location
+from roles.session_offloading.records import Record
+from testbed.roles.api import Invariant, Observed
+
+REST_S = 30.0  # more than the longest patience with another location, and the pauses after it
+MOST_REDIRECTS = 2
+
+
+def _locations(seen: Observed) -> dict[str, Location]:
+    return {node: role for (node, _), role in seen.agents.items() if isinstance(role, Location)}
+
+
+def _at_rest(seen: Observed) -> dict[str, Location]:
+    """The locations, if all live and nothing has been amiss for long, and none at all otherwise."""
+    found = _locations(seen)
+    whole = all(set(each.place.tree.locations) == set(found) for each in found.values())
+    return found if whole and seen.now - seen.since > REST_S else {}
+
+
+def _records(locations: Mapping[str, Location]) -> dict[str, dict[str, Record]]:
+    """By session, then by location."""
+    found: dict[str, dict[str, Record]] = {}
+    for name, location in locations.items():
+        for session, record in location.book.records.items():
+            found.setdefault(session, {})[name] = record
+    return found
+
+
+def _one_serves(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_locations(seen)).items():
+        serving = [name for name, each in records.items()
+                   if each.here and not each.leaving and each.token.current == name]  # fmt: skip
+        versions = {records[name].version for name in serving}
+        if len(serving) > 1 and len({version.birth for version in versions}) == 1:
+            yield f"session {session!r} is served at {', '.join(serving)}"
+
+
+def _one_holds(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_at_rest(seen)).items():
+        holding = [name for name, each in records.items() if each.here]
+        if len(holding) > 1:
+            yield f"the data of session {session!r} are at rest at {', '.join(holding)}"
+
+
+def _owner_knows(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_at_rest(seen)).items():
+        for name, record in records.items():
+            owner = records.get(record.token.owner)
+            if record.here and owner is not None and owner.token.current != name:
+                yield f"session {session!r} is at {name}; its owner {record.token.owner} says {owner.token.current}"
+
+
+def _constant(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_locations(seen)).items():
+        owners = {each.token.owner for each in records.values()}
+        if len(owners) > 1:
+            yield f"session {session!r} has the owners {', '.join(sorted(owners))}"
+        for name, each in records.items():
+            if each.token.session != session:
+                yield f"at {name}, session {session!r} is called {each.token.session!r}"
+
+
+def _chains_end(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_at_rest(seen)).items():
+        for start in records:
+            way = [start]
+            while len(way) <= MOST_REDIRECTS + 1 and (record := records.get(way[-1])) is not None:
+                if record.token.current == way[-1]:
+                    break
+                way.append(record.token.current)
+            if len(way) > MOST_REDIRECTS + 1:
+                yield f"who asks {start} for session {session!r} is sent on: {' -> '.join(way)}"
+
+
+def _none_leaves_for_ever(seen: Observed) -> Iterator[str]:
+    for session, records in _records(_at_rest(seen)).items():
+        for name, record in records.items():
+            if record.leaving:
+                yield f"session {session!r} is still on its way from {name} to {record.leaving}"
+
+
+def _all(*checks: tuple[str, str, object]) -> Iterable[Invariant]:
+    for name, promise, check in checks:
+        yield Invariant(name, promise, check)  # type: ignore[arg-type]
+
+
+ALL: tuple[Invariant, ...] = tuple(_all(
+    ("one-serves", "At no moment is a session served at two locations.", _one_serves),
+    ("one-holds", "At rest, at most one location has a session's data.", _one_holds),
+    ("owner-knows", "At rest, the owner of a session knows where it is.", _owner_knows),
+    ("constant", "Name and owner of a session never change.", _constant),
+    ("chains-end", "At rest, whoever asks is redirected twice at most.", _chains_end),
+    ("moves-end", "At rest, no session is on its way.", _none_leaves_for_ever),
+))  # fmt: skip

@@ -1,0 +1,147 @@
+"""The parameters of the roles."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from roles.session_offloading.messages import PORT
+from testbed import units
+from testbed.roles.api import Parameters
+from testbed.units import Delay, Size
+
+_POLICIES = ("thresholds", "load", "none")
+
+
+def _port(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise units.refuse("a port from 1 to 65535")
+    return value
+
+
+def _absolute(value: object) -> object:
+    if value is None or (isinstance(value, str) and Path(value).is_absolute()):
+        return value
+    raise units.refuse("the absolute path of a file with the key, on the location's host")
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Port = Annotated[int, BeforeValidator(_port)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class Deployed(BaseModel):
+    """Where one function is, and how it runs there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Names = Field(("all",), description="Locations by name or level, or all, root, middle, leaf.")
+    receives: bool = Field(False, description="Whether propagated values are delivered to it.")
+    reads: bool = Field(
+        False, description="It never writes: invocations of one session run side by side, and what they write is lost."
+    )
+    replicas: int | None = Field(None, ge=1, description="Invocations that run at a time; default: its concurrency.")
+
+
+class LocationOptions(Parameters):
+    """A location: the same options for root, middle and leaf."""
+
+    port: Port = Field(PORT, description="Of the gateway.")
+    tree: dict[str, str] | None = Field(
+        None, description="Child -> parent. Default: grown from the network; its root is farthest from the clients."
+    )
+    levels: tuple[str, ...] = Field(
+        (), description="What the levels of the tree are called, the root's first. Default: cloud, cloudlet, edge."
+    )
+    functions: dict[str, Deployed] = Field({}, description="Function -> where it is deployed. Default: everywhere.")
+    storage: Literal["embedded"] = Field("embedded", description="Where sessions are kept.")
+    persist: bool = Field(True, description="Whether what was acknowledged survives a crash of the agent.")
+    status: Literal["accept", "reject"] = Field("accept", description="The offloading status at the beginning.")
+    busy: Literal["hold", "503"] = Field(
+        "hold", description="A request for a session on its way waits, or is answered 503 with Retry-After: 5."
+    )
+    request_ids: bool = Field(
+        False, description="Requests carry X-session-request-id; one that was carried out already is answered 208."
+    )
+    born_up: bool = Field(False, description="While the status is reject, a new session is offloaded at once.")
+    onload_climb: bool = Field(False, description="force-onload asks parent, grandparent, … instead of the parent.")
+    onload_batch: int = Field(1, ge=1, le=1000, description="Sessions that one onload moves at most.")
+    sticky_locks: bool = Field(
+        False, description="onload-session with action=get-session locks a session until action=release-session."
+    )
+    lock_expires: Delay = Field(3600.0, description="A sticky lock lasts no longer.")
+    collect_after: Delay | None = Field(None, description="The garbage collector takes sessions not used for so long.")
+    call_timeout: Delay = Field(20.0, description="Patience with another location.")
+    offer: Delay = Field(5.0, description="How long an offered session waits to be fetched.")
+    ask_again: Delay = Field(0.5, description="Time between questions to a location that owes an answer.")
+    largest_session: Size = Field(256_000_000, description="A session with more data is not moved.")
+    speed: float = Field(1.0, gt=0, description="Modelled functions run so many times as fast as they say.")
+    key: Annotated[str | None, BeforeValidator(_absolute)] = Field(
+        None, description="File with a secret, the same everywhere: moves that are not signed with it are refused."
+    )
+
+
+class OwnPolicy(BaseModel):
+    """A policy of the user's own: the text of a Python file, and the function in it that decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    function: str
+    source: str
+
+
+def _policy(value: object, info: ValidationInfo) -> object:
+    """A built-in policy's name as it is; ``FILE.py:FUNCTION`` with the file's text, so that it can travel."""
+    if not isinstance(value, str) or value in _POLICIES:
+        return value
+    name, colon, function = value.rpartition(":")
+    if not colon or not name.endswith(".py") or not function.isidentifier():
+        raise units.refuse(f"{', '.join(_POLICIES)}, or FILE.py:FUNCTION with a policy of your own")
+    path = Path((info.context or {}).get("folder", ".")) / name
+    try:
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source, name)
+    except OSError as error:
+        raise units.refuse("a Python file, its path relative to the experiment", f"{path}: {error.strerror}.") from None
+    except (SyntaxError, ValueError) as error:
+        raise units.refuse("Python that compiles", f"Mend {name}: {error}.") from None
+    if function not in [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]:
+        raise units.refuse(f"a function that {name} defines")
+    return OwnPolicy(file=name, function=function, source=source)
+
+
+class OracleOptions(Parameters):
+    """The metrics oracle: what it looks at, and what it does then."""
+
+    port: Port = Field(PORT, description="Of the gateways.")
+    policy: Annotated[Literal["thresholds", "load", "none"] | OwnPolicy, BeforeValidator(_policy)] = Field(
+        "thresholds", description="thresholds, load, none, or FILE.py:FUNCTION with a policy of your own."
+    )
+    period: Delay = Field(1.0, gt=0, description="Time between two looks.")
+    top: Size = Field(1_073_741_824, description="thresholds: at so much session data, offload and reject.")
+    bottom: Size = Field(943_718_400, description="thresholds: offload until there is no more than this.")
+    onload: Size = Field(524_288_000, description="thresholds: at so little, accept and onload one session.")
+    busy_above: float = Field(0.8, gt=0, description="load: offload where functions are busy for more of the time.")
+    busy_below: float = Field(0.3, ge=0, description="load: onload where they are busy for less of the time.")
+    slow_above: Delay | None = Field(None, description="load: offload where answers take longer than this on average.")
+    queue_above: int | None = Field(None, ge=0, description="load: offload where more invocations wait than this.")
+
+
+class ClientOptions(Parameters):
+    """A client, which begins at its edge node and follows its session."""
+
+    location: str | None = Field(None, description="Where it begins; default: the location with the fewest hops.")
+    port: Port = Field(PORT, description="Of the gateways.")
+    sessions: int = Field(
+        16, ge=1, description="Sessions that it uses in turn where the workload names none."
+    )
+    remember: bool = Field(False, description="Go first to where the session was last, instead of to the edge node.")
+    most_hops: int = Field(10, ge=0, description="Redirects that it follows for one invocation.")
+    request_ids: bool = Field(False, description="Number the requests, and repeat once where no answer came.")
