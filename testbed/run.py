@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed import __version__, store
+from testbed.background.iperf import require
+from testbed.background.live import LiveBackground
 from testbed.collect.events import EventRecorder
 from testbed.collect.pcap import Captures
 from testbed.collect.routes import RouteWatch
@@ -33,7 +35,7 @@ from testbed.fidelity.calibrate import calibrate
 from testbed.fidelity.watch import Watch
 from testbed.plan import agents_nodes, specs
 from testbed.store import Run, RunRecord, State
-from testbed.substrate.base import Network, Substrate
+from testbed.substrate.base import Network, Substrate, limit_use
 from testbed.twin.story import Virtual
 
 READY_S = 60.0
@@ -46,6 +48,8 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
     Raises MachineLacks before anything is begun that this machine cannot do. Whatever else happens, the folder is
     complete: state ``done``, ``failed`` or ``interrupted``, an error in words, and every scheduled invocation's row.
     """
+    if not substrate.virtual:
+        require(experiment.background, substrate.probe())
     run = begin(experiment, substrate, out)
     try:
         status = substrate.enter(partial(_inside, run, experiment, substrate, view), run.record.run_id)
@@ -177,7 +181,8 @@ class _Live:
         run, experiment = self._run, self._experiment
 
         def agents() -> list[Watched]:
-            return [Watched(node, role, pid) for (node, role), pid in fleet.pids().items()]
+            ours = [Watched(node, role, pid) for (node, role), pid in fleet.pids().items()]
+            return [*ours, *(Watched(*each) for each in background.processes())]
 
         def clock() -> float:
             return network.now() - t0
@@ -186,6 +191,8 @@ class _Live:
             captures = stack.enter_context(Captures(run.folder, network, experiment.file.collect.captures))
             events = stack.enter_context(EventRecorder(run.folder, clock))
             hands = stack.enter_context(LiveHands(network, fleet))
+            background = LiveBackground(network, experiment.background, experiment.seed, events.record)
+            stack.enter_context(background).prepare()
             conductor = Conductor(experiment, network, fleet, hands, events, self._view, clock)
             conductor.prepare()
             t0 = network.now() + LEAD_S
@@ -195,10 +202,14 @@ class _Live:
             before = dict(network.counters())
             period = experiment.file.collect.period
             sampler = stack.enter_context(Sampler(run.folder, network, agents, clock, period, more=[watch]))
+            limits = limit_use(network)
             traces = Traces(t0, conductor, sampler.spent, captures, events.rows, watch.samples, before, before)
             self.traces = traces
+            background.begin(t0)
             fleet.go(t0)
             try:
                 conductor.follow()
             finally:
                 traces.ended, traces.after = clock(), dict(network.counters())
+                traces.limits = limits, limit_use(network)
+                traces.background = background.end()
