@@ -168,6 +168,7 @@ class _Worker:
         self._channel.sendall(len(data).to_bytes(_HEAD, "big") + data)
 
     def _heard(self, deadline: float) -> dict[str, Any]:
+        self._channel.settimeout(max(0.001, deadline - time.monotonic()))
         heard = self._channel.recv(1 << 16)
         size = int.from_bytes(heard[:_HEAD], "big")
         while len(heard) < _HEAD + size or len(heard) < _HEAD:
