@@ -126,6 +126,7 @@ def _judge(
             sampling=traces.cost(),
             virtual=run.record.virtual,
             doubts=traces.doubts,
+            clocks={name: each["clock"]["error_s"] for name, each in run.record.machines.items()},
             background=[each.row() for each in traces.background],
             outside=run.record.features.get("nat", ""),
             throttled={node: share for node, share in evidence.throttled(*traces.limits, traces.ended).items()

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from testbed.collect.events import EventRecorder
+from testbed.collect.kills import Kills
 from testbed.deploy.fleet import Fleet
 from testbed.deploy.hands import LiveHands
 from testbed.errors import AgentFailed, TestbedError
@@ -221,6 +222,7 @@ class Conductor(Script):
         super().__init__(experiment, network, hands, events)
         self._fleet, self._live, self._view, self._clock = fleet, hands, view, clock
         self._shown = 0.0
+        self._kills = Kills(network, events)
 
     def follow(self) -> None:
         """Return when all clients have finished; raises AgentFailed for an agent that ends unasked."""
@@ -230,6 +232,7 @@ class Conductor(Script):
         with Clockwork(self, self._clock) as clockwork:
             self._follow(clockwork, limit)
         self._watch()
+        self._kills()
 
     def _follow(self, clockwork: Clockwork, limit: float) -> None:
         while not self._fleet.finished():
@@ -240,6 +243,7 @@ class Conductor(Script):
                 raise TestbedError(f"The clients had not finished {GRACE_S:g} s after the last invocation's time-out.")
             if now >= self._shown:
                 self._shown = now + SHOWN_S
+                self._kills()
                 self._view.progress(self.progress())
             time.sleep(PERIOD_S)
 
@@ -248,6 +252,7 @@ class Conductor(Script):
         for node, role in self._live.became_ready():
             self.ready(node, role)
         for failure in self._fleet.failures():
+            self._kills()
             subject = f"{failure.role} on {failure.node}"
             self.ended_unasked(subject, failure.detail)
             what = f"ended unasked ({failure.detail})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from testbed.deploy.spec import AgentSpec
@@ -31,6 +32,8 @@ def specs(experiment: Experiment, hosts: Path) -> list[AgentSpec]:
     for node, role in experiment.placement:
         hops = Hops(topology, node, nodes)
         site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops, graph)
+        limits = topology.nodes[node].limits
+        site = replace(site, cores=limits.cores, memory_bytes=limits.memory)
         its_files = {each.name: each for each in given[node].iterdir()} if role == client else {}
         found.append(
             AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=its_files)

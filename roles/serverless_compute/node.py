@@ -27,6 +27,7 @@ from testbed.roles.api import (
     Role,
     Site,
 )
+from testbed.roles.processor import Processor
 from testbed.tables import Row
 
 ENDED = "its container was ended"
@@ -38,10 +39,12 @@ class Node(Role):
     parameters_model: ClassVar[type[Parameters]] = NodeOptions
     env: Environment
     files: Files
+    _processor: Processor
 
     def __init__(self, site: Site, parameters: NodeOptions) -> None:
         super().__init__(site, parameters)
-        self.options = parameters
+        memory = site.memory_bytes if parameters.memory is None else site.memory_of(parameters.memory)
+        self.options = parameters.model_copy(update={"memory": memory})
         self.endpoint = site.endpoint(site.node, parameters.port)
         self.slots = parameters.slots or max(1, sum(each.concurrency for each in site.functions.values()))
         self.containers: dict[int, Container] = {}  # those of real functions
@@ -56,6 +59,7 @@ class Node(Role):
     async def start(self, env: Environment) -> None:
         """Serve, then announce; the head counts on this node when this returns."""
         self.env = env
+        self._processor = Processor(env, self.site.cores)
         self.files = env.files("images", self.options.disk_read, self.options.disk_write)
         await env.serve(
             self.options.port,
@@ -220,10 +224,9 @@ class Node(Role):
             await env.sleep(order.overhead_s)
         seconds, limit = seconds_of(function, order.payload, self.options.speed), order.limit_s
         t_start = began[order.invocation] = env.now()
-        if limit is not None and seconds > limit:
-            await env.sleep(limit)
+        if not await self._processor.work(seconds, limit):
+            assert limit is not None
             return Ended(t_start, env.now(), "", "invocation_timeout", too_long(limit))
-        await env.sleep(seconds)
         return Ended(t_start, env.now(), order.payload)
 
     async def _real(self, function: Function, order: messages.Run, began: dict[int, float]) -> Ended:

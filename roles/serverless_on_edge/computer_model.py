@@ -139,7 +139,7 @@ class Loads:
 class LoadMeter:
     """Turns core-seconds of work into the utilisation of the last 1, 10 and 30 samples."""
 
-    def __init__(self, cores: int) -> None:
+    def __init__(self, cores: float) -> None:
         self._cores = cores
         self._samples: deque[float] = deque(maxlen=SAMPLES_KEPT)
 

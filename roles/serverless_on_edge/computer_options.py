@@ -52,7 +52,10 @@ class InlineConf(ComputerSpec):
 
 
 class FunctionsConf(Conf):
-    """The functions of the experiment: one processor for those that are modelled, a worker pool for the real ones."""
+    """The functions of the experiment: one processor for those that are modelled, a worker pool for the real ones.
+
+    Where the topology lets the host have fewer cores or less memory, modelled functions share those.
+    """
 
     type: Literal["functions"] = "functions"
     cores: int = Field(4, gt=0, description="Cores that modelled functions share.")
@@ -91,4 +94,4 @@ class ComputerOptions(AgentOptions):
                 return ComputerSpec(version=c.version, processors=c.processors, containers=c.containers)
             case FunctionsConf() as c:
                 modelled = [function for function in site.functions.values() if function.code is None]
-                return functions_computer(modelled, c.cores, c.speed, c.memory)
+                return functions_computer(modelled, site.cores_of(c.cores), c.speed, site.memory_of(c.memory))

@@ -28,7 +28,7 @@ class Processor(_Strict):
     name: str
     type: Literal["GenericCpu", "GenericGpu"]
     speed: float = Field(gt=0)
-    cores: int = Field(gt=0)
+    cores: int | float = Field(gt=0)
     memory: int = Field(ge=0)
 
 
@@ -124,7 +124,7 @@ def intel_server(containers: int, workers: int) -> ComputerSpec:
     return ComputerSpec(version="1.0", processors=(xeon,), containers=tuple(made))
 
 
-def functions_computer(functions: Iterable[Function], cores: int, speed: float, memory: int) -> ComputerSpec:
+def functions_computer(functions: Iterable[Function], cores: float, speed: float, memory: int) -> ComputerSpec:
     """One processor ``cpu`` with a container for each modelled function of an experiment."""
     cpu = Processor(name="cpu", type="GenericCpu", speed=speed, cores=cores, memory=memory)
     made = []

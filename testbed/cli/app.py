@@ -51,8 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """What this machine can do, which fallback each feature will use, how to get more."""
+    from testbed.substrate import cgroups_owner
     from testbed.substrate.probe import probe
 
+    removed = cgroups_owner.clear(everywhere=True)
+    if removed:
+        err.print(f"{removed} control groups of runs that were killed have been removed.")
     found = probe().features
     if as_json:
         say([asdict(feature) for feature in found.values()])

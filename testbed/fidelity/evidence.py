@@ -71,6 +71,7 @@ class Evidence:
     ``throttled`` tells for each client's host with a limit of CPU time the share of time in which that was used up.
 
     In ``virtual`` time no machine can falsify the run; ``doubts`` then name what was reckoned without a measured time.
+    ``clocks`` tell for each machine that carries hosts how far its clock may be off the driver's, in seconds.
     ``background`` are rows of ``background.csv``; ``outside`` says how the network reached the outside, if it did.
     """
 
@@ -87,6 +88,7 @@ class Evidence:
     throttled: Mapping[str, float] = field(default_factory=dict)
     virtual: bool = False
     doubts: Sequence[str] = ()
+    clocks: Mapping[str, float] = field(default_factory=dict)
     background: Sequence[Mapping[str, Any]] = ()
     outside: str = ""
 

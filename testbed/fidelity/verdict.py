@@ -6,8 +6,9 @@ culprits (links, agents) reports the worst and says how many others there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from testbed.fidelity.binomial import CONFIDENCE, interval
 from testbed.fidelity.evidence import Evidence, LinkUse
@@ -134,16 +135,52 @@ def _loss_error(use: LinkUse, lossy: int) -> float:
 
 
 def _calibration(evidence: Evidence) -> Iterator[Measure]:
-    failed = []
+    failed, as_they_are = [], list[Mapping[str, Any]]()
     for path in evidence.calibration:
         where = f"{path['from']} -> {path['to']}"
         if path["measured_p50_s"] is None:
             failed.append(where)
             continue
-        yield Measure("delay_error", abs(path["measured_p50_s"] - path["asked_delay_s"]), where, path["asked_delay_s"])
+        if not path.get("shaped", True):
+            as_they_are.append(path)
+            continue
+        yield Measure("delay_error", _delay_error(path), where, path["asked_delay_s"])
         if path.get("measured_rate") is not None and path.get("asked_rate"):
-            yield Measure("rate_error", abs(path["measured_rate"] / path["asked_rate"] - 1.0), where)
+            yield Measure("rate_error", _rate_error(path), where)
+    if as_they_are:
+        yield _unshaped(as_they_are)
     yield Measure("unmeasured", len(failed), next(iter(failed), ""))
+
+
+def _delay_error(path: Mapping[str, Any]) -> float:
+    """How far the delay is off at least: between two machines, their clocks may be off as well."""
+    off = abs(path["measured_p50_s"] - path["asked_delay_s"])
+    return float(max(0.0, off - path.get("clock_error_s", 0.0)))
+
+
+def _rate_error(path: Mapping[str, Any]) -> float:
+    return abs(float(path["measured_rate"]) / float(path["asked_rate"]) - 1.0)
+
+
+def _unshaped(paths: Sequence[Mapping[str, Any]]) -> Measure:
+    """How many paths that nothing shapes are not by themselves as they were asked for."""
+    off = []
+    for path in paths:
+        asked, limit = path["asked_delay_s"], DEFAULTS["delay_error"].thresholds(path["asked_delay_s"])[0]
+        is_off = _delay_error(path) > limit or path["asked_loss"] > 0 or path["asked_jitter_s"] > limit
+        if path.get("asked_rate"):
+            measured = path.get("measured_rate")
+            is_off = is_off or measured is None or _rate_error(path) > DEFAULTS["rate_error"].suspect
+        if is_off:
+            found = f"{written(path['measured_p50_s'], 's')} of delay where {written(asked, 's')} are asked for"
+            off.append(f"{path['from']} -> {path['to']}: {found}")
+    return Measure("unshaped", len(off), next(iter(off), ""))
+
+
+def _clocks(evidence: Evidence) -> Iterator[Measure]:
+    response = evidence.firing.response_p50_s if evidence.firing else 0.0
+    for machine, error_s in evidence.clocks.items():
+        yield Measure("clock_error", error_s, machine, response)
 
 
 def _timeline(evidence: Evidence) -> Iterator[Measure]:
@@ -180,5 +217,5 @@ def _beside(evidence: Evidence) -> Iterator[Measure]:
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Measure]], ...] = (
-    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching, _reckoned, _beside,
+    _firing, _agents, _machine, _relay, _links, _calibration, _timeline, _watching, _reckoned, _clocks, _beside,
 )

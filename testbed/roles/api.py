@@ -167,6 +167,8 @@ class Site:
     ``addresses`` gives each node's address, ``places`` the nodes of each role of the system in the order of the
     experiment, ``hops`` the number of links from this node to each other. ``graph`` has the neighbours of every node of
     the network, switches included, where the system asks for it (:attr:`System.sees_network`), else nothing.
+    ``cores`` and ``memory_bytes`` are what the topology lets this node have at most, None where it sets no limit:
+    modelled functions keep to them (see :class:`testbed.roles.processor.Processor`).
     """
 
     node: str
@@ -177,11 +179,21 @@ class Site:
     functions: Mapping[str, Function]
     hops: Mapping[str, int] = field(default_factory=dict)
     graph: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cores: float | None = None
+    memory_bytes: int | None = None
 
     @property
     def address(self) -> str:
         """This node's own address."""
         return self.addresses[self.node]
+
+    def cores_of(self, own: float) -> float:
+        """``own`` cores, or fewer where the topology lets this node have fewer."""
+        return own if self.cores is None else min(own, self.cores)
+
+    def memory_of(self, own: int) -> int:
+        """``own`` bytes, or fewer where the topology lets this node have fewer."""
+        return own if self.memory_bytes is None else min(own, self.memory_bytes)
 
     def nearest(self, role: str) -> str | None:
         """The node of ``role`` with the fewest links from here (ties: first in the file), or None if nobody has it."""

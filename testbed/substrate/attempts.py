@@ -14,8 +14,9 @@ from pathlib import Path
 from testbed import linux, netlink
 from testbed.netlink import Netlink, Request
 from testbed.shaping import tc
-from testbed.substrate import arena, programs, requests
+from testbed.substrate import arena, cgroups_hosts, programs, requests
 from testbed.substrate.requests import VethEnd
+from testbed.topology.limits import KEYS
 
 _LOOPBACK = 1
 
@@ -125,6 +126,10 @@ def _cgroup(version: int) -> Callable[[], str]:
     return attempt
 
 
+def _limit(key: str) -> Callable[[], str]:
+    return lambda: cgroups_hosts.attempt(key)
+
+
 def _program(*argv: str) -> Callable[[], str]:
     def attempt() -> str:
         path = programs.find(argv[0])
@@ -144,6 +149,7 @@ def _mininet() -> str:
     return f"Mininet {VERSION}"
 
 
+_LIMITS_REMEDY = "as an ordinary user: `systemd-run --user --scope -p Delegate=yes -- testbed ...`; or as root"
 _SCHEDULERS = "apt-get install linux-modules-extra-$(uname -r), or a kernel built with CONFIG_NET_SCH_{}"
 ROWS: Mapping[str, Row] = {
     "root": Row(_root, "user namespaces give the rights that are needed", "run as root or with sudo"),
@@ -158,6 +164,9 @@ ROWS: Mapping[str, Row] = {
     "relay": Row(_relay, "netem and tbf", "a kernel built with CONFIG_PACKET", True),
     "tun": Row(_tun, "packet sockets", "a kernel built with CONFIG_TUN, and the right to open /dev/net/tun", True),
     "openvswitch": Row(_openvswitch, "Linux bridges", "modprobe openvswitch", True),
+    **{
+        f"limit-{key}": Row(_limit(key), f"none: topologies with `{key}` are refused", _LIMITS_REMEDY) for key in KEYS
+    },
     "cgroup-v1": Row(_cgroup(1), "cgroup v2", "boot with systemd.unified_cgroup_hierarchy=0"),
     "cgroup-v2": Row(_cgroup(2), "cgroup v1", "mount -t cgroup2 none /sys/fs/cgroup"),
     "ping": Row(_program("ping", "-V"), "tests with ping are skipped", "apt-get install iputils-ping"),

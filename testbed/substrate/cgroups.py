@@ -159,7 +159,7 @@ def refused(hierarchy: Hierarchy, controllers: Iterable[str], why: str) -> Machi
 def _root_remedy(hierarchy: Hierarchy, why: str) -> str:
     if "processes are in" in why:
         leaf = hierarchy.own / "all"
-        return f"Move them into a group of their own first: mkdir {leaf}, and write the number of each to {leaf / PROCS}."
+        return f"Move them into a group of their own first: mkdir {leaf}, and write each number to {leaf / PROCS}."
     return f"This is root already: in a container, have {hierarchy.mount} mounted so that it can be written to."
 
 

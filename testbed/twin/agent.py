@@ -40,7 +40,7 @@ class Agent:
         self.functions = Functions(world, self)
         self.env = TwinEnvironment(world, self)
         self._busy_until = 0.0
-        self._message_s = world.calibration.busy_s.get(site.role, 0.0)
+        self._message_s = world.calibration.busy_s.get(site.role, 0.0) / min(1.0, site.cores or 1.0)
         self._call_s = world.calibration.call_s if max(world.calibration.call_s.at) > 0 else None
         self.takes_time = self._message_s > 0 or self._call_s is not None
         self._rng = seeds.stream(site.seed, site.node, site.role, "machine")

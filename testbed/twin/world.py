@@ -71,7 +71,8 @@ class World:
         nodes = list(dict.fromkeys([node, *(each for found in places.values() for each in found)]))
         addresses = {each: self.topology.address(each) for each in nodes}
         hops, graph = Hops(self.topology, node, nodes), self.topology.graph if self.system.sees_network else {}
-        return Site(node, role, self.seed, addresses, places, functions, hops, graph)
+        limits = self.topology.nodes[node].limits
+        return Site(node, role, self.seed, addresses, places, functions, hops, graph, limits.cores, limits.memory)
 
     def agent(self, site: Site, parameters: Parameters | None = None, folder: Path | None = None) -> Agent:
         """An agent on its node, not started yet; its tables go to ``folder``."""

@@ -78,6 +78,7 @@ FLAGGED = [
     ("event_late", "invalid", {"events": event(3.0)}),
     ("exits", "invalid", {"exits": ("worker on w1 exited with status 1",)}),
     ("refused", "invalid", {"refused": ("outcomes.csv: a second outcome of invocation 4",)}),
+    ("client_throttled", "suspect", {"throttled": {"c": 0.3}}),
     ("watch_gap", "suspect", {"sampling": replace(CALM_SAMPLING, gap_max_s=3.0)}),
     ("unwatched", "suspect", {"sampling": replace(CALM_SAMPLING, failure="OSError: the relay is gone")}),
     ("unwatched", "suspect", {"sampling": None}),
