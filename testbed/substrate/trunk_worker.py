@@ -28,6 +28,7 @@ _FRAME_BYTES = 66_000
 _BURST = 16  # frames read from one port, and buffers from the network, before others have their turn
 _FULL_BYTES = 48 << 10  # a bundle of this size does not wait for more
 _ANSWER_S = 0.25  # what a question to another machine may take
+_BETWEEN_S = 0.01  # between two questions: an idle process is slower to wake, and that is what is asked for
 
 
 class Worker:
@@ -190,15 +191,20 @@ class Worker:
         asked.answers.clear()
         for _ in range(count):
             before = len(asked.answers)
+            self._serve_for(_BETWEEN_S)
             asked.send(self._udp, self._probe(0, monotonic(), 0.0))
-            deadline = monotonic() + _ANSWER_S
-            while len(asked.answers) == before and (left := deadline - monotonic()) > 0:
-                select([self._udp], (), (), left)
-                self._from_peers()
+            self._serve_for(_ANSWER_S, lambda count=before: len(asked.answers) > count)
         if not asked.answers:
             return {"answers": 0}
         trips, turns = zip(*asked.answers, strict=True)
         return {"answers": len(trips), "trip_s": max(0.0, median(trips)), "turn_s": max(0.0, median(turns))}
+
+    def _serve_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Take what comes from other machines, for so long or until that is true."""
+        deadline = monotonic() + seconds
+        while not until() and (left := deadline - monotonic()) > 0:
+            select([self._udp], (), (), left)
+            self._from_peers()
 
     def _counters(self) -> dict[str, Any]:
         for port in self._ports.values():
