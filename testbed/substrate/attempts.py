@@ -178,6 +178,8 @@ ROWS: Mapping[str, Row] = {
     "ovs-vswitchd": Row(
         _program("ovs-vswitchd", "--version"), "Linux bridges", "apt-get install openvswitch-switch"
     ),
+    "uml": Row(vm_host.installed, "no substrate vm", "apt-get install user-mode-linux kmod"),
     "bird": Row(_program("bird", "--version"), "fixed routes (`protocol: static`)", "apt-get install bird2"),
+    "slirp4netns": Row(_program("slirp4netns", "--version"), "networks without --nat", "apt-get install slirp4netns"),
     "sudo": Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }
