@@ -14,7 +14,7 @@ from pathlib import Path
 from testbed import linux, netlink
 from testbed.netlink import Netlink, Request
 from testbed.shaping import tc
-from testbed.substrate import arena, cgroups_hosts, programs, requests
+from testbed.substrate import arena, cgroups_hosts, programs, requests, vm_host
 from testbed.substrate.requests import VethEnd
 from testbed.topology.limits import KEYS
 
