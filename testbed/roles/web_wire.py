@@ -30,7 +30,8 @@ class WebWire:
 
     ``limits`` bound what is taken from others, also in replies; ``connections`` is how many it opens to one address.
     ``refuse`` makes replies, of status and reason, for requests that no handler gets to see. With the contexts,
-    servers and connections are TLS. No redirect is followed: a role that wants to does so itself.
+    servers and connections are TLS. No redirect is followed and no request is repeated: a role that wants to does so
+    itself.
     """
 
     def __init__(
