@@ -11,6 +11,7 @@ import pytest
 
 from testbed.places import open_home
 
+pytest_plugins = ["abilities"]  # what substrates can do: the option --table and its marks
 open_home()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all below
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from abilities import SUBSTRATES
 
 # Loaded before privileges are dropped: an ordinary user may not be able to read the interpreter's own files.
 import testbed.substrate.mininet_ovs
@@ -21,11 +22,10 @@ from testbed.topology.shape import Shape
 NOBODY = 65534
 USERS = ["root", "nobody"] if os.geteuid() == 0 else ["self"]
 each_user = pytest.mark.parametrize("user", USERS)
-MININET = pytest.param("mininet", marks=pytest.mark.feature("mnexec"))
-OPEN_VSWITCH = [pytest.param(name, marks=[pytest.mark.feature("mnexec"), pytest.mark.feature("ovs-vswitchd")])
-                for name in ("mininet:ovs", "mininet:flows")]  # fmt: skip
-each_substrate = pytest.mark.parametrize("substrate", ["netns", MININET])
-each_switching = pytest.mark.parametrize("substrate", ["netns", MININET, *OPEN_VSWITCH])
+each_substrate = pytest.mark.substrates("netns", "mininet")
+each_switching = pytest.mark.substrates(*SUBSTRATES)  # where switches have a say
+each_carrier = pytest.mark.substrates("netns", "mininet", argument="carrier")
+any_carrier = pytest.mark.substrates("netns", argument="carrier")  # all of them alike, so one will do but for the table
 
 LINE = """
 name: line

@@ -15,6 +15,7 @@ from testbed.substrate.arena import RUNTIME
 pytestmark = pytest.mark.feature("netns")
 
 
+@pytest.mark.ability("hosts", "a command gives its status and its output")
 @each_substrate
 def test_a_command_gives_its_status_and_its_output(substrate: str) -> None:
     def work() -> None:
@@ -30,6 +31,7 @@ def test_a_command_gives_its_status_and_its_output(substrate: str) -> None:
     passes(work)
 
 
+@pytest.mark.ability("hosts", "a command that takes too long is killed with all that it started")
 @each_substrate
 def test_a_command_that_takes_too_long_is_killed_with_what_it_started(substrate: str) -> None:
     def work() -> None:
@@ -43,6 +45,7 @@ def test_a_command_that_takes_too_long_is_killed_with_what_it_started(substrate:
     passes(work)
 
 
+@pytest.mark.ability("hosts", "a process has its output, number and status in its own folder")
 @each_substrate
 def test_a_process_leaves_its_record_in_its_folder(substrate: str) -> None:
     def work() -> None:
@@ -70,6 +73,7 @@ def test_a_process_leaves_its_record_in_its_folder(substrate: str) -> None:
     passes(work)
 
 
+@pytest.mark.ability("hosts", "files are put and got, by the host and by Fabric")
 @each_substrate
 def test_files_are_put_and_got_by_the_host_and_by_fabric(substrate: str) -> None:
     def work() -> None:
@@ -87,6 +91,7 @@ def test_files_are_put_and_got_by_the_host_and_by_fabric(substrate: str) -> None
     passes(work)
 
 
+@pytest.mark.ability("hosts", "Fabric runs commands on a host")
 @each_substrate
 def test_fabric_runs_commands_on_the_host(substrate: str) -> None:
     from invoke import UnexpectedExit  # type: ignore[attr-defined]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from in_arena import USERS, become, forked, line, star, status_of
+from in_arena import USERS, become, each_substrate, forked, line, opened, star, status_of
+from remains import family, parents
 
 from testbed.netlink import Netlink
 from testbed.seeds import stream
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME, run_inside
-from testbed.substrate.find import named
 
 pytestmark = pytest.mark.feature("netns")
 WITHIN_S = 20.0
@@ -31,37 +30,17 @@ name: shaped
 nodes: {h1: {}, h2: {}, s1: {kind: switch}, r1: {kind: router}}
 links: [[h1, s1], {ends: [s1, r1], delay: 2ms}, {ends: [r1, h2], rate: 10Mbit}]
 """
-SUBSTRATES = ["netns", "mininet"] if shutil.which("mnexec") else ["netns"]
 NETWORKS = [star(20), line(), line(SHAPED)]
 
 
-def live(first: int) -> int:
+def live(first: int, substrate: str) -> int:
     """Build networks, run programs on their hosts, tear them down, again and again."""
     for number in itertools.count(first):
-        carrier = named(SUBSTRATES[number % len(SUBSTRATES)])
-        with carrier.open(NETWORKS[number // 2 % len(NETWORKS)], RUNTIME / "hosts", 1, {}) as network:
+        with opened(substrate, NETWORKS[number % len(NETWORKS)]) as network:
             for name in ("h1", "h2"):
                 network.host(name).start(["sh", "-c", "sleep 1000 & sleep 1000"], RUNTIME / "agents" / name)
             network.host("h1").run(["ping", "-c1", "-W1", "h2"], check=False)
     return 0
-
-
-def parents() -> dict[int, int]:
-    """Every process of the machine with its parent."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                found[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    return found
-
-
-def family(root: int) -> list[int]:
-    """``root`` and all its descendants."""
-    known, members = parents(), [root]
-    for member in members:
-        members += [pid for pid, parent in known.items() if parent == member]
-    return members
 
 
 def namespaces(pids: list[int]) -> set[str]:
@@ -111,13 +90,13 @@ class Killed(NamedTuple):
     born: set[int]  # all processes that could be its
 
 
-def kill(number: int, user: str, dice: random.Random) -> Killed:
+def kill(number: int, user: str, substrate: str, dice: random.Random) -> Killed:
     """Kill one process of a new arena at a random moment."""
     name = f"kill-{os.getpid()}-{number}"
 
     def body() -> int:
         become(user)
-        return run_inside(lambda: live(number), name, nested=True)
+        return run_inside(lambda: live(number, substrate), name, nested=True)
 
     others = set(parents())
     command = forked(body)
@@ -150,11 +129,14 @@ def look(killed: Killed) -> None:
         time.sleep(0.005)
 
 
-def test_nothing_is_left_after_killing_any_process_at_any_moment(long: bool) -> None:
+@pytest.mark.ability("clean-up", "whichever process is killed, and whenever, nothing is left")
+@each_substrate
+def test_nothing_is_left_after_killing_any_process_at_any_moment(substrate: str, long: bool) -> None:
     before = machine()
-    for first in range(0, 200 if long else 50, AT_ONCE):
-        users = [USERS[number // 2 % len(USERS)] for number in range(first, first + AT_ONCE)]
-        batch = [kill(number, user, stream(1, "kill", str(number))) for number, user in enumerate(users, first)]
+    for first in range(0, 100 if long else 25, AT_ONCE):
+        users = [USERS[number % len(USERS)] for number in range(first, first + AT_ONCE)]
+        batch = [kill(number, user, substrate, stream(1, "kill", substrate, str(number)))
+                 for number, user in enumerate(users, first)]  # fmt: skip
         for killed in batch:
             look(killed)
         assert machine() == before
