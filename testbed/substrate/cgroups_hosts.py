@@ -137,7 +137,7 @@ def open_groups(topology: Topology, undo: ExitStack) -> dict[str, HostGroup]:
         places = {key: (of_key[key].version, runs[of_key[key]] / host) for key in limits.kinds}
         for version, folder in dict.fromkeys(places.values()):
             folder.mkdir()
-            if version == 1 and folder.parent == runs.get(of_key.get("cpuset", found[0])):
+            if version == 1 and "cpuset" in of_key and folder.parent == runs[of_key["cpuset"]]:
                 _share_processors(folder)
         groups[host] = HostGroup(host, limits, places)
         groups[host].open(undo)

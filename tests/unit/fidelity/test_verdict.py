@@ -26,7 +26,7 @@ CALM_PATH = {"from": "a", "to": "b", "asked_delay_s": 0.01, "measured_p50_s": 0.
              "measured_rate": 0.99e7}
 CALM_SAMPLING = Cost(20, 0, 0.5, 0.6, 0.05, 10.0)
 CALM = Evidence(CALM_FIRING, {"worker on w1": 0.002}, (CALM_SECOND,) * 20, (CALM_LINK,), (CALM_PATH,), (), (), (),
-                CALM_SAMPLING, 0.01)
+                CALM_SAMPLING, 0.01, {"c": 0.001})
 
 
 def busy(**more: Any) -> tuple[MachineSample, ...]:
