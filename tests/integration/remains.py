@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,16 +22,25 @@ def alone(*argv: str) -> list[str]:
     return ["unshare", *user, *kinds, sys.executable, *argv]
 
 
-def furnish() -> None:
-    """In a program that :func:`alone` started: fresh folders for temporary files, and no idea of another arena."""
+def furnish(*needed: Path) -> None:
+    """In a program that :func:`alone` started: fresh folders for temporary files, and no idea of another arena.
+
+    What is ``needed`` stays where it is, also below such a folder, and does not count as temporary.
+    """
+    within = [path for path in needed if any(path.is_relative_to(folder) for folder in TEMPORARY)]
+    opened = [os.open(path, os.O_PATH) for path in within]
     for folder in TEMPORARY:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "none", folder], check=True)
+    for path, fd in zip(within, opened, strict=True):
+        path.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{fd}", str(path)], check=True)
+        os.close(fd)
     for name in ("TESTBED_ARENA", "TESTBED_OWNER"):
         os.environ.pop(name, None)
     os.environ["HOME"] = "/tmp"
 
 
-def seen(kept: Path) -> Mapping[str, set[str]]:
+def seen(*kept: Path) -> Mapping[str, set[str]]:
     """Everything of each kind that is there now; what lies below ``kept`` does not count. Buries orphans first."""
     bury()
     return {
@@ -72,10 +81,12 @@ def namespaces() -> Iterator[str]:
                         yield text
 
 
-def files(kept: Path) -> Iterator[str]:
+def files(kept: Sequence[Path]) -> Iterator[str]:
     """Every file and folder among the temporary ones."""
-    for folder in TEMPORARY:
-        yield from (str(path) for path in Path(folder).rglob("*") if not path.is_relative_to(kept))
+    for top in TEMPORARY:
+        for folder, folders, names in os.walk(top):
+            folders[:] = [each for each in folders if Path(folder, each) not in kept]
+            yield from (f"{folder}/{name}" for name in (*folders, *names))
 
 
 def groups() -> Iterator[str]:

@@ -35,6 +35,7 @@ from testbed.substrate.probe import probe  # noqa: E402
 
 ENDS_S, GONE_S = 120.0, 20.0
 FOLDER = Path("/tmp/soak")
+KEPT = (FOLDER, HOME, *{Path(sys.prefix), Path(sys.base_prefix)})
 EXPERIMENT = """\
 name: soak
 topology:
@@ -154,7 +155,7 @@ def strike(each: Plan, driver: Driver) -> None:
 
 def perform(each: Plan) -> list[str]:
     """Do one run and look at what it leaves; gives what is wrong, in sentences."""
-    before = remains.seen(FOLDER)
+    before = remains.seen(*KEPT)
     driver = Driver(each)
     if each.victim != "nobody":
         strike(each, driver)
@@ -175,7 +176,7 @@ def perform(each: Plan) -> list[str]:
 
 def left(before: Mapping[str, set[str]]) -> dict[str, list[str]]:
     """What is there now and was not before, by kind. Control groups of the killed are the next command's to remove."""
-    return {kind: sorted(found - before[kind]) for kind, found in remains.seen(FOLDER).items()
+    return {kind: sorted(found - before[kind]) for kind, found in remains.seen(*KEPT).items()
             if found - before[kind] and kind != "control groups"}  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if not chosen.inside:
         return subprocess.run(remains.alone(__file__, *sys.argv[1:], "--inside"), check=False).returncode
-    remains.furnish()
+    remains.furnish(*KEPT[1:])
     os.environ["PYTHONPATH"] = str(HOME)
     FOLDER.mkdir()
     substrates = chosen.only.split(",") if chosen.only else able()
