@@ -24,8 +24,8 @@ from testbed.plan import lay_out
 from testbed.published import compare
 from testbed.shaping.base import Counters
 from testbed.store import Reason, Run, Verdict
-from testbed.tables import Row, Table
 from testbed.substrate.base import LimitUse
+from testbed.tables import Row, Table
 from testbed.topology.draw import svg
 from testbed.topology.model import End
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from testbed.deploy import libraries
 from testbed.deploy.spec import AgentSpec
 from testbed.experiment.model import Experiment
 from testbed.roles.api import Site
+from testbed.substrate.away import Errand
 from testbed.topology.hops import Hops
 from testbed.workload import files
 from testbed.workload.schedule import Draft
@@ -19,11 +21,24 @@ def agents_nodes(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(node for node, _ in experiment.placement))
 
 
-def specs(experiment: Experiment, hosts: Path) -> list[AgentSpec]:
-    """Every agent to start, with the schedule of each client among its files: they are in ``hosts/<node>/<role>``."""
+def errand(experiment: Experiment) -> Errand:
+    """What a run of the experiment will want of machines elsewhere."""
+    events = (*experiment.timetable.events,)
+    actions = (*experiment.timetable.before, *(action for event in events for action in event.actions))
+    return Errand(
+        experiment.topology, agents_nodes(experiment), actions, libraries.needed(experiment.system.name),
+        bool(experiment.file.collect.captures), bool(experiment.background),
+    )  # fmt: skip
+
+
+def specs(experiment: Experiment, hosts: Path, own: Mapping[str, str] | None = None) -> list[AgentSpec]:
+    """Every agent to start, with the schedule of each client among its files: they are in ``hosts/<node>/<role>``.
+
+    ``own`` are the addresses of nodes that have others than the topology gives them.
+    """
     topology = experiment.topology
     nodes = agents_nodes(experiment)
-    addresses = {node: topology.address(node) for node in nodes}
+    addresses = {node: topology.address(node) for node in nodes} | dict(own or {})
     places: dict[str, tuple[str, ...]] = {role: experiment.nodes_of(role) for _, role in experiment.placement}
     client = experiment.system.duties["client"]
     graph = topology.graph if experiment.system.sees_network else {}

@@ -33,8 +33,9 @@ from testbed.experiment.load import planned_shapes
 from testbed.experiment.model import Experiment
 from testbed.fidelity.calibrate import calibrate
 from testbed.fidelity.watch import Watch
-from testbed.plan import agents_nodes, specs
+from testbed.plan import agents_nodes, errand, specs
 from testbed.store import Run, RunRecord, State
+from testbed.substrate.away import Abroad, Direct, machines_of
 from testbed.substrate.base import Network, Substrate, limit_use
 from testbed.twin.story import Virtual
 
@@ -48,7 +49,9 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
     Raises MachineLacks before anything is begun that this machine cannot do. Whatever else happens, the folder is
     complete: state ``done``, ``failed`` or ``interrupted``, an error in words, and every scheduled invocation's row.
     """
-    if not substrate.virtual:
+    if isinstance(substrate, Abroad):
+        substrate.expect(errand(experiment))
+    elif not substrate.virtual:
         require(experiment.background, substrate.probe())
     run = begin(experiment, substrate, out)
     try:
@@ -151,21 +154,27 @@ class _Live:
         run, experiment, phase = self._run, self._experiment, self._view.phase
         with ExitStack() as stack:
             phase("building the network")
-            forks = None
-            if experiment.file.access == "direct":  # loads its libraries while the network is built and measured
+            forks, is_abroad = None, isinstance(self._substrate, Abroad)
+            if experiment.file.access == "direct" and not is_abroad:  # loads its libraries while the network is built
                 forks = stack.enter_context(fork_server([experiment.system.name], run.folder / "forks.log"))
             network = self._network(stack)
             phase("measuring the links")
             run.record.calibration = [dict(each) for each in calibrate(network)]
+            run.record.machines = machines_of(network)
             run.save()
             phase("starting the agents")
-            reached: Any = network if forks else stack.enter_context(over_ssh(network, agents_nodes(experiment)))
+            is_reached = forks is not None or is_abroad
+            reached: Any = network if is_reached else stack.enter_context(over_ssh(network, agents_nodes(experiment)))
+            own = network.addresses if isinstance(network, Direct) else {}
             with tempfile.TemporaryDirectory(prefix="schedules-", dir=run.folder) as folder:
-                fleet = stack.enter_context(deploy(reached, specs(experiment, Path(folder)), forks))
+                fleet = stack.enter_context(deploy(reached, specs(experiment, Path(folder), own), forks))
             fleet.wait_ready(READY_S)
             run.record.state = "running"
             run.save()
-            self._fire(network, fleet)
+            try:
+                self._fire(network, fleet)
+            finally:
+                run.record.machines = machines_of(network)
 
     def _network(self, stack: ExitStack) -> Network:
         run, experiment, substrate = self._run, self._experiment, self._substrate

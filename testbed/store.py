@@ -56,6 +56,9 @@ class RunRecord:
 
     ``source`` is the experiment's file, beside which stand the files that it names.
 
+    ``machines`` tells, where hosts are on other machines, what each of those is and how its clock differs (``clock``:
+    ``offset_s`` to the driver's monotonic clock, ``error_s``, ``drift_s`` from beginning to end).
+
     ``inputs`` are twelve hex digits that change with anything in the experiment, its network or its seed.
     """
 
@@ -76,6 +79,7 @@ class RunRecord:
     mechanisms: dict[str, str] = field(default_factory=dict)
     topology_digest: str = ""
     topology: dict[str, Any] = field(default_factory=dict)
+    machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     verdict: dict[str, Any] | None = None

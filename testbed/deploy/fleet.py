@@ -6,13 +6,12 @@
         while not fleet.finished():
             for failure in fleet.failures(): ...
 
-Files travel through each host's Fabric connection, commands through the host: the same for an emulated host and for a
-machine reached by SSH. Where a host is on this machine and a fork server is given, that one starts the agent.
+Files travel through each host's Fabric connection, commands through the host, wherever it is. Where a host is on this
+machine and a fork server is given, that one starts the agent.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -21,8 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -30,6 +30,7 @@ from testbed import places
 from testbed.deploy.agent import STATUS, Status
 from testbed.deploy.forks import Enterable, ForkServer
 from testbed.deploy.spec import AgentSpec, contents
+from testbed.deploy.upload import upload
 from testbed.errors import AgentFailed, TestbedError
 from testbed.roles import discover
 from testbed.roles.api import Client
@@ -154,8 +155,8 @@ class Fleet:
         """Start an agent anew from its folder, killed first if it runs; it is on its way to ready when this returns."""
         if self.agents[node, role].process.poll() is None:
             self.kill(node, role)
-        agent = self.agents[node, role] = self._again(self.agents[node, role])
-        return agent
+        self.agents[node, role] = self._again(self.agents[node, role])
+        return self.agents[node, role]
 
     def pids(self) -> Mapping[tuple[str, str], int]:
         """The process number of each agent on its host."""
@@ -193,10 +194,12 @@ class Fleet:
 
 def _by_node(things: Iterable[Thing], node: Callable[[Thing], str]) -> list[list[Thing]]:
     """Things of one node together: they share its connection, whose file transfer serves one thread at a time."""
-    groups: dict[str, list[Thing]] = {}
-    for thing in things:
-        groups.setdefault(node(thing), []).append(thing)
-    return list(groups.values())
+    return [list(group) for _, group in groupby(sorted(things, key=node), key=node)]
+
+
+def _lane(host: Host) -> str:
+    """What hosts have in common that share a connection: those of one other machine do."""
+    return f"{id(host.connection)}" if isinstance(host, Away) else host.name
 
 
 def _far(agents: Iterable[Agent]) -> bool:
@@ -235,8 +238,8 @@ class Deployer:
         host = self._hosts.host(spec.node)
         folder = host.folder / spec.role
         there = program_of(host) if isinstance(host, Away) else self._home
-        placed = replace(spec, clock_offset=spec.clock_offset + clock_of(host).monotonic_s)
-        upload(host.connection, folder, contents(placed, folder, self._home, there))
+        spec = replace(spec, clock_offset=clock_of(host).monotonic_s)
+        upload(host.connection, folder, contents(spec, folder, self._home, there))
         is_client = issubclass(discover.system(spec.system, self._home).roles[spec.role], Client)
         return Agent(spec, host, self._process(host, folder), is_client)
 
@@ -248,27 +251,9 @@ class Deployer:
     def _process(self, host: Host, folder: Path) -> Process:
         if self._forks is not None and isinstance(host, Enterable):
             return self._forks.start(folder, host)
-        inherited = None if isinstance(host, Away) else os.environ.get("PYTHONPATH")
-        paths = os.pathsep.join([str(program_of(host)), *filter(None, [inherited])])
+        paths = [str(program_of(host)), "" if isinstance(host, Away) else os.environ.get("PYTHONPATH", "")]
         argv = [python_of(host, self._python), "-m", "testbed.deploy.agent", str(folder)]
-        return host.start(argv, folder, env={"PYTHONPATH": paths})
-
-
-def upload(connection: Any, folder: Path, texts: Mapping[str, str | Path]) -> None:
-    """Put texts and local files below ``folder`` through a Fabric connection, making the folders that they need."""
-    sftp = connection.sftp()
-    for parent in _folders(folder, texts):
-        with suppress(OSError):  # it exists; if it could not be made, the next line says so
-            sftp.mkdir(str(parent))
-    for name, text in texts.items():
-        with text.open("rb") if isinstance(text, Path) else io.BytesIO(text.encode()) as file:
-            connection.put(file, remote=str(folder / name))
-
-
-def _folders(folder: Path, names: Iterable[str]) -> list[PurePosixPath]:
-    """The folders to make, parents first, beginning with the host's own."""
-    inner = {PurePosixPath(folder) / parent for name in names for parent in PurePosixPath(name).parents}
-    return [PurePosixPath(folder.parent), *sorted(inner, key=lambda each: len(each.parts))]
+        return host.start(argv, folder, env={"PYTHONPATH": os.pathsep.join(filter(None, paths))})
 
 
 def _start_each(deployer: Deployer, fleet: Fleet, specs: Sequence[AgentSpec]) -> None:
@@ -287,8 +272,8 @@ def deploy(
 ) -> Iterator[Fleet]:
     """Put and start all agents, side by side; they are stopped when the context ends.
 
-    ``home`` is the folder that holds ``roles/``, ``python`` the interpreter on the hosts; hosts on other machines have
-    their own of both, and clocks of their own. Raises what the first agent raised that could not be started.
+    ``home`` is the folder that holds ``roles/``, ``python`` the interpreter; hosts on other machines have their own of
+    both. Raises what the first agent raised that could not be started.
     """
     home = home or places.home()
     deployer = Deployer(hosts, forks, home, python)
@@ -298,7 +283,7 @@ def deploy(
         fleet = Fleet(undo.enter_context(ThreadPoolExecutor(SIDE_BY_SIDE, "fleet")), deployer.again)
         undo.callback(fleet.stop)
         with ThreadPoolExecutor(SIDE_BY_SIDE, "deploy") as pool:  # left, also by Ctrl-C, when no start is under way
-            groups = _by_node(specs, lambda spec: spec.node)
+            groups = _by_node(specs, lambda spec: _lane(hosts.host(spec.node)))
             for _ in pool.map(lambda group: _start_each(deployer, fleet, group), groups):
                 pass  # raises what the first raised
         yield fleet

@@ -25,7 +25,7 @@ class AgentSpec:
 
     ``files`` are further texts, or local files, by their path below the agent's folder: a client's ``schedule.csv``
     among them.
-    ``clock_offset`` is what the node's monotonic clock lacks to the reference clock, in seconds: 0 on this machine.
+    ``clock_offset`` is what the node's monotonic clock lacks to the reference clock, in seconds; who deploys sets it.
     """
 
     node: str

@@ -137,8 +137,14 @@ def dial(machine: NetnsHost, address: str) -> socket.socket:
 
 
 @contextmanager
-def over_ssh(network: Network, names: Sequence[str], runtime: Path = Path("/run")) -> Iterator[SshHosts]:
+def over_ssh(
+    network: Network, names: Sequence[str], runtime: Path = Path("/run"),
+    through: Callable[[str], Sequence[str]] = lambda name: (),
+) -> Iterator[SshHosts]:  # fmt: skip
     """An SSH server on each of these hosts, ended with the context; ``runtime`` is where the keys' folder is made.
+
+    ``through`` gives, for each name, the beginning of the command that starts its server: a program that changes the
+    server's world and then becomes what follows.
 
     Call it inside the arena, whose own mounts are changed. Raises MachineLacks where there is no OpenSSH server.
     """
@@ -155,7 +161,7 @@ def over_ssh(network: Network, names: Sequence[str], runtime: Path = Path("/run"
         for name in names:
             machine = network.host(name)
             assert isinstance(machine, NetnsHost), "SSH servers are started on emulated hosts only"
-            process = _start(machine, access, server)
+            process = _start(machine, access, [*through(name), server])
             undo.callback(process.signal, signal.SIGTERM)
             started.append((machine, process))
         hosts = {}
@@ -196,18 +202,19 @@ def _write_keys(access: Access) -> None:
     access.config.write_text(_CLIENT.format(folder=access.folder, user=access.user))
 
 
-def _start(machine: NetnsHost, access: Access, server: str) -> Process:
+def _start(machine: NetnsHost, access: Access, server: Sequence[str]) -> Process:
     listen = "\n".join(f"ListenAddress {address}" for address in access.addresses[machine.name])
     config = access.folder / f"{machine.name}.server"
     config.write_text(_SERVER.format(port=PORT, listen=listen, folder=access.folder, user=access.user))
-    argv = [server, "-D", "-e", "-f", str(config)]
+    *through, program = server
+    argv = [program, "-D", "-e", "-f", str(config)]
     if _outer_uid() == 0:
-        return machine.start(argv, machine.folder / "sshd")
+        return machine.start([*through, *argv], machine.folder / "sshd")
     user = pwd.getpwnam(access.user)
     with linux.entered(machine.net):  # the server has no rights over the network, so port 22 must be open to all
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
     mapped = ["unshare", "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}", "--"]
-    return machine.start([*mapped, *argv], machine.folder / "sshd")
+    return machine.start([*through, *mapped, *argv], machine.folder / "sshd")
 
 
 def _make_way(folder: Path) -> None:

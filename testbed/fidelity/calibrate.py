@@ -20,8 +20,9 @@ from typing import Any
 from testbed.collect.summary import percentile
 from testbed.errors import ShapeNotInForce
 from testbed.fidelity.limits import DEFAULTS
-from testbed.fidelity.paths import Path, paths
+from testbed.fidelity.paths import Path, pairs, paths
 from testbed.fidelity.probing import Arrival, Prober, Results, Train
+from testbed.substrate.away import Direct
 from testbed.substrate.base import Network
 
 MOST_PATHS = 120  # of a larger network, so many paths spread evenly over it are measured
@@ -41,7 +42,11 @@ _WORTH_CHECKING_S = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was measured on one path; None for what was not or could not be."""
+    """What was measured on one path; None for what was not or could not be.
+
+    ``clock_error_s`` is how far a delay may be off, since two machines' clocks are; ``shaped`` is false where nothing
+    was put in force, so that the measured path is whatever lies between two machines.
+    """
 
     path: Path
     p50_s: float | None = None
@@ -49,6 +54,8 @@ class Found:
     samples: int = 0
     rate: float | None = None
     note: str = ""
+    clock_error_s: float = 0.0
+    shaped: bool = True
 
     @property
     def asked_delay_s(self) -> float:
@@ -72,6 +79,8 @@ class Found:
             "asked_delay_s": self.asked_delay_s, "measured_p50_s": self.p50_s, "measured_p99_s": self.p99_s,
             "asked_jitter_s": self.path.jitter_s, "asked_rate": self.path.rate, "measured_rate": self.rate,
             "asked_loss": self.path.loss, "samples": self.samples, "note": self.note,
+            **({"clock_error_s": self.clock_error_s} if self.clock_error_s else {}),
+            **({} if self.shaped else {"shaped": False}),
         }
 
 
@@ -82,15 +91,27 @@ def calibrate(network: Network, python: str = sys.executable) -> list[dict[str, 
 
     Raises ShapeNotInForce for a path that nothing passes, or that has no delay where one was asked for.
     """
-    chosen = paths(network.topology, MOST_PATHS)
+    chosen = _chosen(network)
     if not chosen:
         return []
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
     with Prober(network, nodes, python) as prober:
-        found = measure(prober, chosen)
+        errors = [prober.clock_error_s(path.start, path.goal) for path in chosen]
+        found = [replace(each, clock_error_s=error, shaped=_is_shaped(network))
+                 for each, error in zip(measure(prober, chosen), errors, strict=True)]  # fmt: skip
     network.check()  # a mechanism that has ended says why itself
     _refuse_gross_failures(found)
     return [each.row() for each in found]
+
+
+def _chosen(network: Network) -> list[Path]:
+    if isinstance(network, Direct):
+        return pairs(network.topology, network.addresses, MOST_PATHS)
+    return paths(network.topology, MOST_PATHS)
+
+
+def _is_shaped(network: Network) -> bool:
+    return not isinstance(network, Direct) or network.shaped
 
 
 def measure(prober: Prober, chosen: Sequence[Path]) -> list[Found]:
@@ -264,6 +285,8 @@ def _refuse_gross_failures(found: Sequence[Found]) -> None:
     said = []
     for each in found:
         where = f"{each.path.start} -> {each.path.goal} (link {each.path.link})"
+        if each.samples and not each.shaped:
+            continue
         if each.samples == 0 and each.path.loss < 0.9:
             said.append(f"{where}: {each.note}")
         elif each.p50_s is not None and each.path.jitter_s < each.asked_delay_s / 2 and \

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, permutations
 
 from testbed.topology.model import End, Interface, Topology
 from testbed.topology.shape import Shape
@@ -82,6 +82,23 @@ def paths(topology: Topology, most: int | None = None) -> list[Path]:
     step = max(1.0, len(every) / most) if most else 1.0
     chosen = (every[int(number * step)] for number in range(int(len(every) / step + 1e-9)))
     return [path for start, goal in chosen if (path := _path(topology, start, goal)) is not None]
+
+
+def pairs(topology: Topology, addresses: Mapping[str, str], most: int) -> list[Path]:
+    """The paths between every two of the hosts in ``addresses``, each with all that the topology asks of its links.
+
+    Of more than ``most``, so many spread evenly over them.
+    """
+    every = list(permutations(addresses, 2))
+    step = max(1.0, len(every) / most)
+    return [_whole(topology, *every[int(number * step)], addresses) for number in range(int(len(every) / step + 1e-9))]
+
+
+def _whole(topology: Topology, start: str, goal: str, addresses: Mapping[str, str]) -> Path:
+    ends = topology.path(start, goal)
+    links = [topology.links[end.link] for end in ends]
+    shapes = tuple(link.at(end.node).shape for link, end in zip(links, ends, strict=True))
+    return Path(start, goal, addresses[goal], ends, shapes, min(link.mtu for link in links))
 
 
 def _members(topology: Topology, start: End) -> list[End]:

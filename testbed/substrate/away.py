@@ -124,6 +124,7 @@ class Errand:
     actions: Sequence[Action] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     captures: bool = False
+    background: bool = False
 
 
 @runtime_checkable

@@ -17,7 +17,6 @@ from testbed.substrate.away import Errand
 from testbed.substrate.base import Capabilities, Network
 from testbed.substrate.inventory import Inventory
 from testbed.substrate.remote import Sessions
-from testbed.substrate.remote_session import Session
 from testbed.timeline.actions import Attach, Hold, Release, SetShape
 from testbed.topology.model import Topology
 from testbed.topology.shape import Shape
@@ -85,7 +84,6 @@ class MachinesSubstrate:
                 return
             network = remote.RemoteNetwork(topology, self._sessions, seed)
             undo.callback(network.gather, folder)
-            undo.callback(self._sessions.each, Session.follow_clocks)
             yield network
 
 
@@ -97,6 +95,12 @@ def _refuse(errand: Errand, are_real: bool) -> None:
     if are_real and any(isinstance(action, _OF_LINKS) for action in errand.actions):
         raise UsageError("The timeline changes links, but the inventory takes those between the machines as they are. "
                          "Put `links: shaped` into it, or use `parts`.")  # fmt: skip
+    if errand.background:
+        raise UsageError("Background traffic is made in namespaces only: leave it out, or use `parts`.")
+    limited = [node.name for node in errand.topology.nodes.values() if node.limits.kinds]
+    if limited:
+        raise UsageError(f"The topology limits what {limited[0]} may use, which is put in force in namespaces only. "
+                         "Leave the limits out, or use `parts`.")  # fmt: skip
     if errand.captures:
         raise UsageError("Packets cannot be captured on real machines, where others' packets pass as well. With "
                          "`parts` in the inventory they can, in namespaces.")  # fmt: skip

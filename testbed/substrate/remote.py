@@ -58,7 +58,8 @@ class Sessions:
                 raise session.gone()
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """What ``run.json`` says of each machine."""
+        """What ``run.json`` says of each machine, with its clocks read anew."""
+        self.each(Session.follow_clocks)
         return {
             name: {**{key: value for key, value in session.facts.items() if key != "addresses"},
                    "address": session.entry.address, "clock": session.clocks.row()}

@@ -1,0 +1,26 @@
+"""Putting an agent's files onto a machine through its Fabric connection."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+
+def upload(connection: Any, folder: Path, texts: Mapping[str, str | Path]) -> None:
+    """Put texts and local files below ``folder`` through a Fabric connection, making the folders that they need."""
+    sftp = connection.sftp()
+    for parent in _folders(folder, texts):
+        with suppress(OSError):  # it exists; if it could not be made, the next line says so
+            sftp.mkdir(str(parent))
+    for name, text in texts.items():
+        with text.open("rb") if isinstance(text, Path) else io.BytesIO(text.encode()) as file:
+            connection.put(file, remote=str(folder / name))
+
+
+def _folders(folder: Path, names: Iterable[str]) -> list[PurePosixPath]:
+    """The folders to make, parents first, beginning with the host's own."""
+    inner = {PurePosixPath(folder) / parent for name in names for parent in PurePosixPath(name).parents}
+    return [PurePosixPath(folder.parent), *sorted(inner, key=lambda each: len(each.parts))]
