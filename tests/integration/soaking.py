@@ -30,6 +30,7 @@ from abilities import SUBSTRATES  # noqa: E402
 
 from testbed import store  # noqa: E402
 from testbed.collect.invocations import collect  # noqa: E402
+from testbed.errors import RunNotFound  # noqa: E402
 from testbed.seeds import stream  # noqa: E402
 from testbed.substrate.probe import probe  # noqa: E402
 
@@ -182,7 +183,11 @@ def left(before: Mapping[str, set[str]]) -> dict[str, list[str]]:
 
 def unreadable(folder: Path, killed: bool) -> Iterator[str]:
     """What is wrong with a run's folder; ``killed`` tells that nobody was there to end its record."""
-    record = store.read_record(folder)
+    try:
+        record = store.read_record(folder)
+    except RunNotFound as error:
+        yield str(error)
+        return
     clients = sorted(path.parent for path in folder.glob("hosts/*/client/schedule.csv"))
     scheduled = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("hosts/*/client/schedule.csv"))
     if len(collect(clients)) != scheduled:
