@@ -105,7 +105,10 @@ def _outline(experiment: Experiment) -> dict[str, Any]:
     topology = experiment.topology
     return {
         "name": topology.name,
-        "nodes": {name: {"kind": node.kind, "tags": list(node.tags)} for name, node in topology.nodes.items()},
+        "nodes": {
+            name: {"kind": node.kind, "tags": list(node.tags), **node.limits.data()}
+            for name, node in topology.nodes.items()
+        },
         "links": {
             name: [{"node": end.node, **end.shape.model_dump(mode="json")} for end in link.ends]
             for name, link in topology.links.items()
