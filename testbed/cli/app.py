@@ -11,7 +11,7 @@ import typer
 
 from testbed import places, store
 from testbed.cli import exchange, interactive, modelling, tables
-from testbed.cli.options import RUNS, AsJson, Out, RunName, Sets, say
+from testbed.cli.options import RUNS, AsJson, Nat, Out, RunName, Sets, say
 from testbed.cli.tables import err
 from testbed.errors import TestbedError
 
@@ -104,13 +104,14 @@ def run(
     out: Out = RUNS,
     figures: Annotated[bool, typer.Option(help="Draw the figures and write the report at the end.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")] = False,
+    nat: Nat = "",
     as_json: AsJson = False,
 ) -> int:
     """Run an experiment; the last line on stdout is the run's folder."""
     from testbed.cli.running import run_experiment
 
     assignments = [*(sets or []), *([f"seed={seed}"] if seed is not None else [])]
-    folder, status = run_experiment(experiment, substrate, assignments, out, figures, quiet)
+    folder, status = run_experiment(experiment, substrate, assignments, out, figures, quiet, nat)
     if as_json:
         say(asdict(store.read_record(folder)))
     print(folder)  # noqa: T201 - the promise of the command

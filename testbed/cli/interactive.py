@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from testbed.cli.options import Nat
+
 commands = typer.Typer()
 
 
@@ -17,11 +19,12 @@ def up(
     name: Annotated[str, typer.Option(help="What to call the network in exec, shell and down.")] = "",
     substrate: Annotated[str, typer.Option(help="What carries it.")] = "netns",
     cli: Annotated[bool, typer.Option("--cli", help="Mininet's own command line; the network ends with it.")] = False,
+    nat: Nat = "",
 ) -> int:
     """Bring a network up and leave it up, for any program of yours: see shell, exec and down."""
     from testbed.cli.network import bring_up, talk
 
-    return (talk if cli else bring_up)(topology, name, substrate)
+    return (talk if cli else bring_up)(topology, name, substrate, nat)
 
 
 @commands.command()

@@ -11,21 +11,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from testbed.cli import options
 from testbed.cli.files import topology_of
 from testbed.cli.tables import err
 from testbed.errors import TestbedError, UsageError
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME
 from testbed.substrate.base import Substrate
-from testbed.substrate.find import named
 from testbed.topology.model import Topology
 
 ANONYMOUS = "arena-"  # networks that nobody named: of scripts and tests, which look after them themselves
 
 
-def bring_up(path: Path, name: str, substrate: str) -> int:
+def bring_up(path: Path, name: str, substrate: str, nat: str = "") -> int:
     """Bring the network of ``path`` up in the background; returns when it is usable."""
-    topology, carrier = topology_of(path), named(substrate)
+    topology = topology_of(path)
+    carrier = options.carrier(substrate, nat, topology)
     name = _free(name or topology.name)
     reading, writing = os.pipe()
     if os.fork() == 0:
@@ -61,9 +62,10 @@ class Talkative(Protocol):
     def command_line(self) -> None: ...
 
 
-def talk(path: Path, name: str, substrate: str) -> int:
+def talk(path: Path, name: str, substrate: str, nat: str = "") -> int:
     """Bring the network of ``path`` up and hand this terminal to its own command line; it ends with that."""
-    topology, carrier = topology_of(path), named(substrate)
+    topology = topology_of(path)
+    carrier = options.carrier(substrate, nat, topology)
 
     def work() -> int:
         with carrier.open(topology, RUNTIME / "hosts", 0, {}) as network:

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed import store
-from testbed.cli import tables
+from testbed.cli import options, tables
 from testbed.cli.view import LiveView
 from testbed.errors import UsageError
 from testbed.experiment.load import load
 from testbed.experiment.model import Experiment
 from testbed.run import perform
 from testbed.substrate.base import Substrate
-from testbed.substrate.find import named
 from testbed.sweep import metrics, perform_sweep
 
 
 def run_experiment(
-    path: Path, substrate: str, sets: Sequence[str], out: Path, figures: bool, quiet: bool
+    path: Path, substrate: str, sets: Sequence[str], out: Path, figures: bool, quiet: bool, nat: str = ""
 ) -> tuple[Path, int]:
     """Run the experiment, or each point of its sweep, and tell how it went; the folder and the exit status."""
-    experiment, carrier = load(path, sets), named(substrate)
+    experiment = load(path, sets)
+    carrier = options.carrier(substrate, nat, experiment.topology)
     tables.notes(experiment.topology)
     with LiveView(experiment.name, quiet) as view:
         if experiment.file.sweep:

@@ -21,7 +21,7 @@ def hosts_file(topology: Topology) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cover(file: str, text: str, undo: ExitStack) -> None:
+def cover(file: str, text: str, undo: ExitStack) -> None:
     """Show ``text`` in the place of a system file to everyone in the arena, until ``undo``."""
     if not Path(file).exists():
         return
@@ -40,6 +40,6 @@ def _name_sources() -> str:
 
 def resolve_names(topology: Topology, undo: ExitStack) -> None:
     """Make the names of all hosts and routers known to every program in the arena, until ``undo``."""
-    _cover("/etc/hosts", hosts_file(topology), undo)
+    cover("/etc/hosts", hosts_file(topology), undo)
     if Path("/etc/nsswitch.conf").exists():
-        _cover("/etc/nsswitch.conf", _name_sources(), undo)
+        cover("/etc/nsswitch.conf", _name_sources(), undo)

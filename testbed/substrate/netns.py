@@ -43,6 +43,7 @@ class NetnsNetwork:
         self._served: dict[str, Shaper] = {link: shapers[mechanism] for link, mechanism in mechanisms.items()}
         self._shapers = tuple(shapers.values())
         self._birds: Birds | None = None
+        self.guards: list[Callable[[], None]] = []
 
     def find_ways(self, whole: Topology | None = None) -> None:
         """Start the routing protocol that the topology asks for, and return when all routers know the network.
@@ -85,6 +86,8 @@ class NetnsNetwork:
             shaper.check()
         if self._birds is not None:
             self._birds.check()
+        for guard in self.guards:
+            guard()
 
     def limit_use(self) -> Mapping[str, LimitUse]:
         """What the limits of each host that has some have done so far."""

@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 
 from testbed.netlink import CREATE, NESTED, REPLACE, Request, attribute, number, text
 
-_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _NEW_ROUTE, _NEW_NEIGHBOUR = 16, 17, 20, 24, 28
+_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _NEW_ROUTE, _DELETE_ROUTE, _NEW_NEIGHBOUR = 16, 17, 20, 24, 25, 28
 _IFF_UP = 1
 _LINK = struct.Struct("=BxHiII")
 
@@ -99,6 +99,11 @@ def route(index: int, destination: IPv4Network | IPv6Network, gateway: str, subj
     head = struct.pack("=BBBBBBBBI", family, destination.prefixlen, 0, 0, 254, 4, 0, 1, 0)
     body = head + attribute(1, destination.network_address.packed) + number(4, index)
     return Request(_NEW_ROUTE, CREATE | REPLACE, body + attribute(5, ip_address(gateway).packed), subject)
+
+
+def delete_route(index: int, destination: IPv4Network | IPv6Network, gateway: str, subject: str) -> Request:
+    """Take away what :func:`route` with the same arguments has put there."""
+    return Request(_DELETE_ROUTE, 0, route(index, destination, gateway, subject).body, subject)
 
 
 def neighbour(index: int, ip: str, mac: str, subject: str) -> Request:
