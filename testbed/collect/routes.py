@@ -92,7 +92,9 @@ class _Burst:
         self.now[route.destination] = f"via {route.gateway}" if came else "none"
 
     def words(self) -> str:
-        return in_words({str(destination): way for destination, way in self.now.items()})
+        """IPv4 first."""
+        ordered = sorted(self.now, key=lambda each: (each.version, each.network_address, each.prefixlen))
+        return in_words({str(destination): self.now[destination] for destination in ordered})
 
 
 def in_words(ways: Mapping[str, str]) -> str:

@@ -51,7 +51,7 @@ class Birds:
 
     def wait(self) -> None:
         """Return when each router has all neighbours and its kernel the shortest ways; raises TestbedError."""
-        deadline = time.monotonic() + _STARTING_S + 4 * self._routing.dead + len(self._hosts) / 4
+        deadline = time.monotonic() + _STARTING_S + 4 * self._routing.dead_s + len(self._hosts) / 4
         waiting = dict(self._hosts)
         while waiting:
             lacks = {name: why for name, host in waiting.items() if (why := self._lack(host))}
@@ -121,7 +121,7 @@ def configuration(ospf: Ospf, routing: Routing, router: str) -> str:
     families = [(family, [port for port in ospf.ports[router] if _is_in(port, family)]) for family in ospf.families]
     return engine.get_template("bird.conf.j2").render(
         router=router, router_id=ospf.router_id(router), families=families, hello=round(routing.hello),
-        dead=round(routing.dead), bfd_ms=round(routing.bfd * 1e3) if routing.bfd else 0, bfd_misses=BFD_MISSES,
+        dead=round(routing.dead_s), bfd_ms=round(routing.bfd * 1e3) if routing.bfd else 0, bfd_misses=BFD_MISSES,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from testbed.units import Delay, refuse
 
 _MOST_S = 65535
+DEAD_HELLOS = 4
 BFD_MISSES = 3
 """So many BFD packets in a row have to be missing."""
 
@@ -19,9 +20,9 @@ def _whole_seconds(value: float) -> float:
     return value
 
 
-def _above_hello(value: float, info: ValidationInfo) -> float:
+def _above_hello(value: float | None, info: ValidationInfo) -> float | None:
     hello = info.data.get("hello", 0.0)
-    if value <= hello:
+    if value is not None and value <= hello:
         raise refuse(f"more than the hello interval of {hello:g} s", "Four times as much is usual.")
     return value
 
@@ -51,8 +52,9 @@ class Routing(BaseModel):
         "hops", description="Shortest by routers on the way (ties: by delay), or by delay (ties: by hops)."
     )
     hello: Seconds = Field(1.0, description="OSPF: time between two hello packets, in whole seconds.")
-    dead: Annotated[Seconds, AfterValidator(_above_hello)] = Field(
-        4.0, description="OSPF: a neighbour that was not heard for so long is lost, in whole seconds, above `hello`."
+    dead: Annotated[Seconds | None, AfterValidator(_above_hello)] = Field(
+        None, description="OSPF: a neighbour that was not heard for so long is lost, in whole seconds, above `hello`; "
+        "default: four times `hello`."
     )
     bfd: Bfd = Field(
         None, description="OSPF: time between two BFD packets, which notice a lost neighbour sooner: three missing "
@@ -60,11 +62,16 @@ class Routing(BaseModel):
     )
 
     @property
+    def dead_s(self) -> float:
+        """The dead interval in force."""
+        return min(_MOST_S, DEAD_HELLOS * self.hello) if self.dead is None else self.dead
+
+    @property
     def loss_noticed_s(self) -> tuple[float, float]:
         """Between how many seconds after a link was lost its ends notice it, by OSPF or BFD."""
         if self.bfd is not None:
             return (BFD_MISSES - 1) * self.bfd, BFD_MISSES * self.bfd
-        return self.dead - self.hello, self.dead
+        return self.dead_s - self.hello, self.dead_s
 
 
 STATIC = Routing()

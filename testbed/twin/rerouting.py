@@ -1,13 +1,15 @@
 """OSPF in the twin: after a link was lost or has come back, all routers change their routes at one later moment.
 
-That moment is drawn: a loss is noticed when hello packets (or BFD's) have been missing for their time, a link that is
-back after the next hello of each side; BIRD then works out the ways once a second. Packets of the protocol are not
-modelled, nor that routers learn one after the other.
+As with BIRDs that all start together, hello packets and the working out of ways are at the same multiples of a second,
+whose phase is drawn. A neighbour is lost when no hello (or BFD packet) of its was heard for its time, and found again
+with the second hello. Packets of the protocol are not modelled, nor that routers learn one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
 from typing import TYPE_CHECKING
 
 from testbed import seeds
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
     from testbed.twin.loop import VirtualLoop
 
 TICK_S = 1.0  # BIRD works out the ways at most once in this time, its least
-_TOLD = 3
+EXCHANGE_S = 0.02  # for neighbours to tell each other what they know
+Ways = Mapping[str, str]  # a destination -> its new way
 
 
 class Rerouting:
     """Follows which links pass packets; ``lead`` is given the topology with its new routes when those are in force.
 
-    ``told`` hears of each router whose routes changed, and what changed in words.
+    ``told`` hears of each router whose routes changed, and what is new.
     """
 
     def __init__(
@@ -34,8 +37,10 @@ class Rerouting:
         self._loop, self._lead = loop, lead
         self._rng = seeds.stream(seed, "ospf")
         self._silent: dict[str, None] = {}  # links that pass nothing
+        self._turns: Counter[str] = Counter()  # how often each has changed
         self._lost: dict[str, None] = {}  # those that the routers know of
-        self.told: Callable[[str, str], object] = lambda router, words: None
+        self._phase = self._rng.uniform(0, TICK_S)
+        self.told: Callable[[str, Ways], object] = lambda router, ways: None
 
     def passes(self, link: str, is_passing: bool) -> None:
         """Whether packets pass a link from now on, in both directions; routers learn of it in their time."""
@@ -46,38 +51,44 @@ class Rerouting:
             del self._silent[link]
         else:
             self._silent[link] = None
+        self._turns[link] += 1
         noticed = self._heard_again() if is_passing else self._missed()
-        self._loop.at(self._loop.now + noticed + self._rng.uniform(0, TICK_S), self._learn, link, is_passing)
+        self._loop.at(self._next(noticed, TICK_S), self._learn, link, self._turns[link])
 
     def _missed(self) -> float:
-        return self._rng.uniform(*self._topology.routing.loss_noticed_s)
+        """When the neighbours are lost."""
+        routing, now = self._topology.routing, self._loop.now
+        if routing.bfd is not None:
+            return now + self._rng.uniform(*routing.loss_noticed_s)
+        return self._next(now, routing.hello) - routing.hello + routing.dead_s
 
     def _heard_again(self) -> float:
-        return self._topology.routing.hello * max(self._rng.random(), self._rng.random())
+        """When they are neighbours again: what they tell of each other is worked out after that, not at once."""
+        return self._next(self._loop.now, self._topology.routing.hello) + self._topology.routing.hello + EXCHANGE_S
 
-    def _learn(self, link: str, is_passing: bool) -> None:
-        if is_passing == (link in self._silent):
+    def _next(self, t: float, period: float) -> float:
+        """The first multiple of ``period`` in the routers' phase from ``t`` on; rounding errors aside."""
+        return self._phase + ceil((t - self._phase) / period - 1e-6) * period
+
+    def _learn(self, link: str, turn: int) -> None:
+        if turn != self._turns[link] or (link in self._silent) == (link in self._lost):
             return  # it changed again before anybody noticed
-        known = dict(self._lost)
-        if is_passing:
-            self._lost.pop(link, None)
+        if link in self._lost:
+            del self._lost[link]
         else:
             self._lost[link] = None
-        if known == self._lost:
-            return
         before, self._now = self._now, rerouted(self._topology, self._lost.keys())
         self._lead(self._now)
         for router in self._now.of_kind("router"):
-            changed = list(_changed(before.nodes[router.name], router))
-            if changed:
-                rest = len(changed) - _TOLD
-                self.told(router.name, ", ".join(changed[:_TOLD]) + (f" and {rest} more" if rest > 0 else ""))
+            ways = dict(_changed(before.nodes[router.name], router))
+            if ways:
+                self.told(router.name, ways)
 
 
-def _changed(before: Node, now: Node) -> Iterator[str]:
+def _changed(before: Node, now: Node) -> Iterator[tuple[str, str]]:
     gateways = {route.destination: route.gateway for route in before.routes}
     for route in now.routes:
         if gateways.pop(route.destination, None) != route.gateway:
-            yield f"{route.destination} via {route.gateway}"
+            yield str(route.destination), f"via {route.gateway}"
     for destination in gateways:
-        yield f"{destination} none"
+        yield str(destination), "none"
