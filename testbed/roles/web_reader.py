@@ -64,9 +64,9 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Take ``data``."""
         if self._at == len(self._buffer):
-            self._buffer, self._at = data, 0
+            self._buffer, self._at, self._searched = data, 0, 0
         elif isinstance(self._buffer, bytes):
-            self._buffer, self._at = bytearray(self._buffer[self._at :]) + data, 0
+            self._buffer, self._at, self._searched = bytearray(self._buffer[self._at :]) + data, 0, 0
         else:
             self._buffer += data
 
@@ -93,13 +93,15 @@ class RequestReader:
         buffer = self._buffer
         while buffer[self._at : self._at + 2] == _BLANK:  # left over from a careless peer
             self._at += 2
+        if self._at == len(buffer):
+            return None
         end = buffer.find(b"\r\n\r\n", max(self._at, self._searched - 3))
         size = (end if end >= 0 else len(buffer)) - self._at
         if size > self._limits.head_bytes:
             raise Refused(431, f"a head has at most {self._limits.head_bytes} bytes")
         if end < 0:
             self._searched = len(buffer)
-            if self._at < len(buffer) and _BEGINNING.match(buffer[self._at : self._at + 33]) is None and size > 1:
+            if _BEGINNING.match(buffer[self._at : self._at + 33]) is None and size > 1:
                 raise Refused(400, "this is not HTTP")
             return None
         head = self._text.request_head(bytes(buffer[self._at : end]))

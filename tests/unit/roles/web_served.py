@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -87,3 +88,12 @@ async def reply(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
     return head, await reader.readexactly(length)
+
+
+async def until(check: Callable[[], T]) -> T:
+    """What ``check`` gives, as soon as it is something."""
+    deadline = time.monotonic() + 20
+    while not (found := check()):
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.005)
+    return found
