@@ -16,7 +16,7 @@ def to_wire(topology: Topology) -> dict[str, Any]:
     """Dictionaries, lists, text and numbers; :func:`from_wire` makes an equal topology of them."""
     return {
         "name": topology.name, "source": topology.source, "notes": list(topology.notes),
-        "routing": topology.routing.model_dump(),
+        "routing": topology.routing.model_dump(exclude_none=True),
         "nodes": [_node(node) for node in topology.nodes.values()],
         "links": [[link.name, link.mtu, [_end(end) for end in link.ends]] for link in topology.links.values()],
     }  # fmt: skip
@@ -26,7 +26,7 @@ def from_wire(data: dict[str, Any]) -> Topology:
     """The topology that :func:`to_wire` wrote."""
     nodes = {each[0]: _read_node(*each) for each in data["nodes"]}
     links = {name: Link(name, (_read_end(*one), _read_end(*two)), mtu) for name, mtu, (one, two) in data["links"]}
-    routing = Routing.model_construct(**data["routing"])
+    routing = Routing.model_validate(data["routing"])
     return Topology(data["name"], nodes, links, data["source"], routing, tuple(data["notes"]))
 
 

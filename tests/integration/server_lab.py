@@ -19,6 +19,7 @@ from typing import Any
 
 from in_arena import line
 
+from testbed import linux
 from testbed.deploy.ssh import over_ssh
 from testbed.linux import entered
 from testbed.substrate.arena import RUNTIME
@@ -75,8 +76,8 @@ def lab(machines: int = 2, way: str = "{}", mtu: int = 1500) -> Iterator[Lab]:
     links = links.replace("<<: {", "").replace("}, ends", ", ends")
     nodes = ", ".join(f"{name}: {{}}" for name in names)
     topology = line(f"name: lab\nnodes: {{{nodes}, lan: {{kind: switch}}}}\nlinks:\n{links}\n")
-    place = RUNTIME.parent / "lab"
-    place.mkdir()
+    place = Path("/mnt")  # of the arena alone, and not covered in the arenas of its machines, as /run is
+    linux.mount("tmpfs", str(place), "tmpfs", data="mode=755")
     with named("netns").open(topology, RUNTIME / "machines", 1, {}) as network:
         assert isinstance(network, NetnsNetwork)
         with over_ssh(network, names[1:]) as hosts:
