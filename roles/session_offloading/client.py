@@ -39,6 +39,7 @@ class SessionClient(Client):
         self._edge = site.endpoint(near, parameters.port)
         self._options = parameters
         self._last: dict[str, str] = {}
+        self.acknowledged: dict[str, list[str]] = {}  # session -> the numbers of its requests that were answered well
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
         """One invocation, with all its redirects."""
@@ -59,6 +60,8 @@ class SessionClient(Client):
         else:
             self._last[session] = hops[-1].address
             outcome = _outcome(reply, hops)
+            if self._options.request_ids and outcome.status == "ok":
+                self.acknowledged.setdefault(session, []).append(headers[REQUEST_ID])
         env.emit("so_requests", _row(env.now(), invocation, session, hops, outcome))
         return outcome
 

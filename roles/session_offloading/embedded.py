@@ -72,6 +72,7 @@ class EmbeddedStorage:
         self._records: dict[str, Record] = {}
         self._data: dict[str, _Session] = {}
         self._settings: dict[str, str] = {}
+        self.repeated: list[tuple[str, str]] = []  # requests that were carried out a second time, for invariants
         self._written = 0
         self._compact_above = _COMPACT_ABOVE
 
@@ -145,6 +146,10 @@ class EmbeddedStorage:
 
     async def requests(self, session: str) -> Iterable[str]:
         """The requests that have been carried out."""
+        return self.numbers(session)
+
+    def numbers(self, session: str) -> Iterable[str]:
+        """The same, for those that cannot wait."""
         held = self._data.get(session)
         return held.requests if held else ()
 
@@ -165,7 +170,9 @@ class EmbeddedStorage:
         if fresh:
             self._data.pop(session, None)
         if changes or fresh:
-            self._session(session).apply(changes)
+            held = self._session(session)
+            self.repeated += [(session, number) for number in changes.requests if number in held.requests]
+            held.apply(changes)
 
     async def drop(self, record: Record) -> None:
         """Remove a session's data and put down the record."""

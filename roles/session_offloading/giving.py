@@ -28,8 +28,9 @@ class Giving:
 
     def __init__(self, book: Book, post: Post, largest: int) -> None:
         self._book, self._place, self._courier, self._signing = book, post.place, post.courier, post.signing
-        self._spawn, self._ask_again, self._largest = post.env.spawn, post.ask_again, largest
+        self._ask_again, self._largest = post.ask_again, largest
         self._settled: dict[str, asyncio.Event] = {}
+        self._env, self.begun = post.env, dict[str, float]()  # when the sessions on their way were handed out
         self.left: Callable[[str], None] = lambda _: None  # is told of each session that has left
 
     # Offers: a move that begins here holds the lock until it is clear where the session is.
@@ -40,7 +41,7 @@ class Giving:
         Raises Refused (400) if the session is not here when its turn comes.
         """
         answer: asyncio.Future[WebReply] = asyncio.get_running_loop().create_future()
-        self._spawn(self._offer(session, until, answer))
+        self._env.spawn(self._offer(session, until, answer))
         return await answer
 
     async def _offer(
@@ -120,11 +121,12 @@ class Giving:
                         answer.set_exception(error)
                 await self._clear(session)
 
-        self._spawn(hold())
+        self._env.spawn(hold())
         return await answer
 
     async def _hand_out(self, session: str, taker: str) -> WebReply:
         await self._book.handed_out(session, taker)
+        self.begun.setdefault(session, self._env.now())
         record, items = self._book.records[session], await self._book.storage.items(session)
         requests = list(await self._book.storage.requests(session))
         headers = [("content-type", "application/json"), (VERSION, str(record.version))]
@@ -160,7 +162,8 @@ class Giving:
         """After a restart: ask on where an earlier life has left sessions on their way."""
         for session, record in self._book.records.items():
             if record.leaving:
-                self._spawn(self._resume(session))
+                self.begun[session] = self._env.now()
+                self._env.spawn(self._resume(session))
 
     async def _resume(self, session: str) -> None:
         async with self._book.locks.move(session):
@@ -178,6 +181,7 @@ class Giving:
                     await self._ask(record)
         finally:
             self._settled.pop(session, None)
+            self.begun.pop(session, None)
 
     async def _ask(self, record: Record) -> None:
         """Ask the taker once."""

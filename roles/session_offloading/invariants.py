@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from roles.session_offloading.client import SessionClient
+from roles.session_offloading.embedded import EmbeddedStorage
 from roles.session_offloading.location import Location
 from roles.session_offloading.records import Record
 from testbed.roles.api import Invariant, Observed
@@ -32,6 +34,12 @@ def _records(locations: Mapping[str, Location]) -> dict[str, dict[str, Record]]:
     return found
 
 
+def _still(locations: Mapping[str, Location]) -> dict[str, dict[str, Record]]:
+    """As :func:`_records`, but only sessions that nobody is moving or has yet to tell somebody of."""
+    return {session: records for session, records in _records(locations).items()
+            if not any(each.is_moving(session) for each in locations.values())}  # fmt: skip
+
+
 def _one_serves(seen: Observed) -> Iterator[str]:
     for session, records in _records(_locations(seen)).items():
         serving = [name for name, each in records.items()
@@ -42,14 +50,14 @@ def _one_serves(seen: Observed) -> Iterator[str]:
 
 
 def _one_holds(seen: Observed) -> Iterator[str]:
-    for session, records in _records(_at_rest(seen)).items():
+    for session, records in _still(_at_rest(seen)).items():
         holding = [name for name, each in records.items() if each.here]
         if len(holding) > 1:
             yield f"the data of session {session!r} are at rest at {', '.join(holding)}"
 
 
 def _owner_knows(seen: Observed) -> Iterator[str]:
-    for session, records in _records(_at_rest(seen)).items():
+    for session, records in _still(_at_rest(seen)).items():
         for name, record in records.items():
             owner = records.get(record.token.owner)
             if record.here and owner is not None and owner.token.current != name:
@@ -67,7 +75,7 @@ def _constant(seen: Observed) -> Iterator[str]:
 
 
 def _chains_end(seen: Observed) -> Iterator[str]:
-    for session, records in _records(_at_rest(seen)).items():
+    for session, records in _still(_at_rest(seen)).items():
         for start in records:
             way = [start]
             while len(way) <= MOST_REDIRECTS + 1 and (record := records.get(way[-1])) is not None:
@@ -79,10 +87,32 @@ def _chains_end(seen: Observed) -> Iterator[str]:
 
 
 def _none_leaves_for_ever(seen: Observed) -> Iterator[str]:
-    for session, records in _records(_at_rest(seen)).items():
-        for name, record in records.items():
-            if record.leaving:
-                yield f"session {session!r} is still on its way from {name} to {record.leaving}"
+    for name, location in _at_rest(seen).items():
+        for session, begun in location.giving.begun.items():
+            if seen.now - begun > REST_S:
+                to = location.book.records[session].leaving
+                yield f"session {session!r} has been on its way from {name} to {to or 'nowhere'} for {REST_S:g} s"
+
+
+def _acknowledged(seen: Observed) -> Iterator[str]:
+    locations = _at_rest(seen)
+    kept = {session: set(storage.numbers(session)) for session, records in _still(locations).items()
+            for name, record in records.items() if record.here
+            and isinstance(storage := locations[name].book.storage, EmbeddedStorage)}  # fmt: skip
+    for role in seen.agents.values() if kept else ():
+        if isinstance(role, SessionClient):
+            for session, numbers in role.acknowledged.items():
+                lost = [each for each in numbers if session in kept and each not in kept[session]]
+                if lost:
+                    yield f"session {session!r} has lost what was acknowledged: {', '.join(lost[:5])}"
+
+
+def _once(seen: Observed) -> Iterator[str]:
+    for name, location in _locations(seen).items():
+        storage = location.book.storage
+        if isinstance(storage, EmbeddedStorage) and storage.repeated:
+            session, number = storage.repeated[0]
+            yield f"at {name}, request {number!r} of session {session!r} was carried out twice"
 
 
 def _all(*checks: tuple[str, str, object]) -> Iterable[Invariant]:
@@ -96,5 +126,7 @@ ALL: tuple[Invariant, ...] = tuple(_all(
     ("owner-knows", "At rest, the owner of a session knows where it is.", _owner_knows),
     ("constant", "Name and owner of a session never change.", _constant),
     ("chains-end", "At rest, whoever asks is redirected twice at most.", _chains_end),
-    ("moves-end", "At rest, no session is on its way.", _none_leaves_for_ever),
+    ("acknowledged", "At rest, what was acknowledged is where the session is.", _acknowledged),
+    ("once", "No numbered request is carried out twice.", _once),
+    ("moves-end", "Unless somebody is dead or cut off, no session is on its way for long.", _none_leaves_for_ever),
 ))  # fmt: skip

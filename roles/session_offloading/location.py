@@ -108,6 +108,16 @@ class Location(Role):
         request = WebRequest("POST", f"/function/{function}", (), value.encode("utf-8", "surrogatepass"))
         return await self.gateway.serve(function, request, f"{RECEIVER}{function}")
 
+    def is_moving(self, session: str) -> bool:
+        """Whether the session comes, goes, or its owner has yet to hear of it, as far as this location is concerned."""
+        record = self.book.records.get(session)
+        return (
+            self.book.locks.moving(session)
+            or session in self.book.taking
+            or session in self.taking.telling
+            or (record is not None and bool(record.leaving))
+        )
+
     def idle_s(self, session: str) -> float:
         """For how long a session has not been used here."""
         return self.env.now() - self.book.used.setdefault(session, self.env.now())

@@ -36,7 +36,7 @@ class Taking:
     def __init__(self, book: Book, post: Post) -> None:
         self._book, self._place, self._courier, self._signing = book, post.place, post.courier, post.signing
         self._env, self._ask_again = post.env, post.ask_again
-        self._telling: set[str] = set()
+        self.telling: set[str] = set()
 
     async def accept(self, token: SessionToken) -> WebReply:
         """Take the session that a location below offers."""
@@ -106,8 +106,8 @@ class Taking:
                 self._tell_later(record, "")
 
     def _tell_later(self, record: Record, giver: str) -> None:
-        if record.token.session not in self._telling:
-            self._telling.add(record.token.session)
+        if record.token.session not in self.telling:
+            self.telling.add(record.token.session)
             self._env.spawn(self._tell(record.token.session, giver))
 
     async def _tell(self, session: str, giver: str) -> None:
@@ -121,7 +121,7 @@ class Taking:
                 await self._env.sleep(wait)
                 wait = min(2 * wait, MOST_WAIT * self._ask_again)
         finally:
-            self._telling.discard(session)
+            self.telling.discard(session)
 
     async def _tell_once(self, record: Record, giver: str) -> bool:
         """Tell the owner, then the giver; False if the owner has not heard it."""
