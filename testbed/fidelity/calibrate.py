@@ -44,8 +44,8 @@ _WORTH_CHECKING_S = 0.002
 class Found:
     """What was measured on one path; None for what was not or could not be.
 
-    ``clock_error_s`` is how far a delay may be off, since two machines' clocks are; ``shaped`` is false where nothing
-    was put in force, so that the measured path is whatever lies between two machines.
+    ``clock_error_s`` is how far a delay may be off, since two machines' clocks are; ``between_machines`` is
+    ``real`` where the path is whatever lies between two of them, ``shaped`` where it was given the topology's shape.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Found:
     rate: float | None = None
     note: str = ""
     clock_error_s: float = 0.0
-    shaped: bool = True
+    between_machines: str = ""
 
     @property
     def asked_delay_s(self) -> float:
@@ -80,7 +80,7 @@ class Found:
             "asked_jitter_s": self.path.jitter_s, "asked_rate": self.path.rate, "measured_rate": self.rate,
             "asked_loss": self.path.loss, "samples": self.samples, "note": self.note,
             **({"clock_error_s": self.clock_error_s} if self.clock_error_s else {}),
-            **({} if self.shaped else {"shaped": False}),
+            **({"between_machines": self.between_machines} if self.between_machines else {}),
         }
 
 
@@ -97,7 +97,7 @@ def calibrate(network: Network, python: str = sys.executable) -> list[dict[str, 
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
     with Prober(network, nodes, python) as prober:
         errors = [prober.clock_error_s(path.start, path.goal) for path in chosen]
-        found = [replace(each, clock_error_s=error, shaped=_is_shaped(network))
+        found = [replace(each, clock_error_s=error, between_machines=_kind(network))
                  for each, error in zip(measure(prober, chosen), errors, strict=True)]  # fmt: skip
     network.check()  # a mechanism that has ended says why itself
     _refuse_gross_failures(found)
@@ -110,8 +110,10 @@ def _chosen(network: Network) -> list[Path]:
     return paths(network.topology, MOST_PATHS)
 
 
-def _is_shaped(network: Network) -> bool:
-    return not isinstance(network, Direct) or network.shaped
+def _kind(network: Network) -> str:
+    if isinstance(network, Direct):
+        return "shaped" if network.shaped else "real"
+    return ""
 
 
 def measure(prober: Prober, chosen: Sequence[Path]) -> list[Found]:
@@ -285,7 +287,7 @@ def _refuse_gross_failures(found: Sequence[Found]) -> None:
     said = []
     for each in found:
         where = f"{each.path.start} -> {each.path.goal} (link {each.path.link})"
-        if each.samples and not each.shaped:
+        if each.samples and each.between_machines == "real":
             continue
         if each.samples == 0 and each.path.loss < 0.9:
             said.append(f"{where}: {each.note}")

@@ -141,7 +141,7 @@ def _calibration(evidence: Evidence) -> Iterator[Measure]:
         if path["measured_p50_s"] is None:
             failed.append(where)
             continue
-        if not path.get("shaped", True):
+        if path.get("between_machines") == "real":
             as_they_are.append(path)
             continue
         yield Measure("delay_error", _delay_error(path), where, path["asked_delay_s"])
@@ -149,6 +149,8 @@ def _calibration(evidence: Evidence) -> Iterator[Measure]:
             yield Measure("rate_error", _rate_error(path), where)
     if as_they_are:
         yield _unshaped(as_they_are)
+    if any(path.get("between_machines") == "shaped" and path["asked_loss"] > 0 for path in evidence.calibration):
+        yield Measure("unwatched", 1.0, "the loss between machines, which nobody counts")
     yield Measure("unmeasured", len(failed), next(iter(failed), ""))
 
 

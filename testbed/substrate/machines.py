@@ -17,6 +17,7 @@ from testbed.substrate.away import Errand
 from testbed.substrate.base import Capabilities, Network
 from testbed.substrate.inventory import Inventory
 from testbed.substrate.remote import Sessions
+from testbed.substrate.remote_shaped import ShapedNetwork
 from testbed.timeline.actions import Attach, Hold, Release, SetShape
 from testbed.topology.model import Topology
 from testbed.topology.shape import Shape
@@ -82,9 +83,16 @@ class MachinesSubstrate:
 
                 yield undo.enter_context(open_parts(self._sessions, topology, folder, seed, later))
                 return
-            network = remote.RemoteNetwork(topology, self._sessions, seed)
+            network = self._direct(self._sessions, topology, later)
             undo.callback(network.gather, folder)
             yield network
+
+    def _direct(
+        self, sessions: Sessions, topology: Topology, later: Mapping[str, Sequence[Shape]]
+    ) -> remote.RemoteNetwork:
+        if self.inventory.file.links == "real":
+            return remote.RemoteNetwork(topology, sessions)
+        return ShapedNetwork(topology, sessions, later)
 
 
 def _refuse(errand: Errand, are_real: bool) -> None:

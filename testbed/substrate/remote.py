@@ -61,7 +61,7 @@ class Sessions:
         """What ``run.json`` says of each machine, with its clocks read anew."""
         self.each(Session.follow_clocks)
         return {
-            name: {**{key: value for key, value in session.facts.items() if key != "addresses"},
+            name: {**{key: value for key, value in session.facts.items() if key not in ("addresses", "folder")},
                    "address": session.entry.address, "clock": session.clocks.row()}
             for name, session in self.by_name.items()
         }  # fmt: skip
@@ -143,7 +143,7 @@ class RemoteNetwork:
 
     shaped = False
 
-    def __init__(self, topology: Topology, sessions: Sessions, seed: int) -> None:
+    def __init__(self, topology: Topology, sessions: Sessions) -> None:
         self.topology, self._sessions = topology, sessions
         self.machine_of: Mapping[str, str] = sessions.inventory.file.hosts
         self.addresses = {node: inner_address(sessions[name]) for node, name in self.machine_of.items()}
