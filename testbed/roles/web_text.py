@@ -30,7 +30,7 @@ _TARGET = re.compile(r"/[!-~]*|\*")
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 _LINE = re.compile(rf"({_TOKEN}{{1,32}}) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
 _STATUS = re.compile(r"HTTP/1\.[01] ([2-5]\d\d)(?: [^\r\n\0]*)?")
-_FIELD = re.compile(rf"\r\n({_TOKEN}+):([^\r\n\0]*)(?=\r\n|\Z)")
+_FIELD = re.compile(rf"(?:\A|\r\n)({_TOKEN}+):([^\r\n\0]*)(?=\r\n|\Z)")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -42,7 +42,7 @@ class Refused(Exception):
         super().__init__(text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each request whose target is new
 class RequestHead:
     """What the head of a request says; a ``length`` of CHUNKED means that the body ends by itself."""
 
@@ -54,11 +54,23 @@ class RequestHead:
     waits: bool  # for a word to go on, before it sends its body
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What the lines behind the first say: the headers that are shown, and what the wire makes of the others."""
+
+    shown: Fields
+    hosts: int
+    length: int = 0
+    options: frozenset[str] = frozenset()
+    waits: bool = False
+
+
 class WebText:
     """Reads and writes messages; remembers short heads, of which the most come again."""
 
     def __init__(self) -> None:
         self._requests: dict[bytes, RequestHead] = {}
+        self._fields: dict[bytes, _Fields] = {}
         self._replies: dict[bytes, tuple[int, Fields]] = {}
         self._reply_texts: dict[tuple[int, Fields], bytes] = {}
         self._request_texts: dict[tuple[str, str, str, Fields], bytes] = {}
@@ -67,7 +79,12 @@ class WebText:
         """What a head says, from its first line to the end of its last; raises Refused."""
         found = self._requests.get(head)
         if found is None:
-            found = _request_head(head.decode("utf-8", "surrogateescape"))
+            first, _, rest = head.partition(b"\r\n")
+            fields = self._fields.get(rest)
+            if fields is None:
+                fields = _own(*_fields(rest.decode("utf-8", "surrogateescape")))
+                _keep(self._fields, rest, fields, len(rest))
+            found = _request_head(first.decode("utf-8", "surrogateescape"), fields)
             _keep(self._requests, head, found, len(head))
         return found
 
@@ -159,55 +176,62 @@ def _request_text(verb: str, target: str, host: str, headers: Fields) -> bytes:
     return _lines(f"{verb} {target} HTTP/1.1\r\n" + ("" if named else f"host: {host}\r\n"), headers)
 
 
-def _fields(text: str) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
-    """All that stands behind the first line: the values of each name, and the pairs in their order."""
-    pairs = [(name.lower(), value.strip(" \t")) for name, value in _FIELD.findall(text)]
-    if len(pairs) != text.count("\r\n"):
-        raise ValueError("a line of the head is not NAME: VALUE")
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return values, pairs
+def _fields(text: str) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
+    """Of the lines behind the first, the headers that are shown, and the values of the wire's own; raises Refused."""
+    shown: list[tuple[str, str]] = []
+    own: dict[str, list[str]] = {}
+    found = _FIELD.findall(text)
+    if len(found) != (text.count("\r\n") + 1 if text else 0):
+        raise Refused(400, "a line of the head is not NAME: VALUE")
+    for name, value in found:
+        name, value = name.lower(), value.strip(" \t")
+        if name in OWN:
+            own.setdefault(name, []).append(value)
+        else:
+            shown.append((name, value))
+    return shown, own
 
 
-def _shown(pairs: list[tuple[str, str]]) -> Fields:
-    return tuple(pair for pair in pairs if pair[0] not in OWN)
+def _own(shown: list[tuple[str, str]], own: dict[str, list[str]]) -> _Fields:
+    hosts = sum([name == "host" for name, _ in shown])
+    if not own:
+        return _Fields(tuple(shown), hosts)
+    options = frozenset(each.strip() for value in own.get("connection", ()) for each in value.lower().split(","))
+    if "expect" in own and own["expect"][0].lower() != "100-continue":
+        raise Refused(417, "of expectations, only 100-continue is known here")
+    return _Fields(tuple(shown), hosts, _length(own), options, "expect" in own)
 
 
 def _reply_head(text: str) -> tuple[int, Fields]:
-    first, found, rest = text.partition("\r\n")
+    first, _, rest = text.partition("\r\n")
     line = _STATUS.fullmatch(first)
     if line is None:
         raise ValueError(f"this is not the beginning of a reply: {first[:40]!r}")
-    return int(line[1]), _shown(_fields(found + rest)[1])
+    try:
+        return int(line[1]), tuple(_fields(rest)[0])
+    except Refused as refused:
+        raise ValueError(str(refused)) from None
 
 
-def _request_head(text: str) -> RequestHead:
-    first, found, rest = text.partition("\r\n")
+def _request_head(first: str, fields: _Fields) -> RequestHead:
     line = _LINE.fullmatch(first)
     if line is None:
         raise Refused(400, f"the first line is not that of an HTTP/1.1 request: {first[:80]!r}")
     verb, written, major, minor = line.groups()
     if major != "1":
         raise Refused(505, "expected HTTP/1.1")
-    try:
-        values, pairs = _fields(found + rest)
-    except ValueError as error:
-        raise Refused(400, str(error)) from None
-    hosts = values.get("host", [])
-    if len(hosts) > 1 or (not hosts and minor != "0"):
+    modern = minor != "0"
+    if fields.hosts > 1 or (not fields.hosts and modern):
         raise Refused(400, "expected one Host header")
-    options = {each.strip() for value in values.get("connection", []) for each in value.lower().split(",")}
-    lasting = "close" not in options and (minor != "0" or "keep-alive" in options)
-    waits = "expect" in values and minor != "0"
-    if waits and values["expect"][0].lower() != "100-continue":
-        raise Refused(417, "of expectations, only 100-continue is known here")
-    return RequestHead(verb, _origin(verb, written), _shown(pairs), _length(values), lasting, waits)
+    lasting = "close" not in fields.options and (modern or "keep-alive" in fields.options)
+    return RequestHead(
+        verb, _origin(verb, written), fields.shown, fields.length, lasting, fields.waits and modern
+    )  # fmt: skip
 
 
 def _origin(verb: str, target: str) -> str:
     """Path and query of a target, with bytes beyond ASCII percent-encoded."""
-    if target.startswith("http://") or target.startswith("https://"):
+    if target.startswith(("http://", "https://")):
         _, slash, rest = target.partition("//")[2].partition("/")
         target = slash + rest if slash else "/"
     if not (target.startswith("/") or target == "*") or verb == "CONNECT":
