@@ -88,11 +88,12 @@ def measured(record_property: Callable[[str, object], None]) -> Iterator[Measure
             record_property("figure", json.loads(line))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--table"):  # nothing else is of interest then
+        items[:] = [item for item in items if item.get_closest_marker("ability")]
     for item in items:
-        mark = item.get_closest_marker("ability")
-        if mark is not None:
-            given: Mapping[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+        given: Mapping[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+        for mark in item.iter_markers("ability"):
             substrate = mark.kwargs.get("on") or given.get("substrate") or given.get("carrier") or "netns"
             item.user_properties.append(("ability", Key(mark.args[1], substrate, str(given.get("mechanism", "")))))
 
@@ -106,11 +107,11 @@ class Table:
         self._figures: dict[tuple[str, str, Key], list[float]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what is told of a test with an ability: each phase that says something, and its figures at the end."""
-        key = next((value for name, value in report.user_properties if isinstance(value, Key)), None)
-        if key is None:
-            return
-        key = key._replace(substrate=self._column(key.substrate))
+        """Keep what is told of a test with abilities: each phase that says something, and its figures at the end."""
+        for key in [value for _, value in report.user_properties if isinstance(value, Key)]:
+            self._keep(key._replace(substrate=self._column(key.substrate)), report)
+
+    def _keep(self, key: Key, report: pytest.TestReport) -> None:
         if report.when == "call" or not report.passed:
             self._outcomes.setdefault(key, []).append((report.outcome, _reason(report)))
         if report.when == "teardown":
@@ -119,7 +120,7 @@ class Table:
                 self._figures.setdefault((what, unit, key), []).append(value)
 
     def _column(self, substrate: str) -> str:
-        if not self._place:
+        if not self._place or substrate == "twin":
             return substrate
         return self._place if substrate == "netns" else f"{self._place}:{substrate.rpartition(':')[2]}"
 

@@ -17,6 +17,8 @@ sys.path[:0] = [str(HOME), str(HOME / "tests")]
 
 from abilities import SUBSTRATES, Ability, known  # noqa: E402
 
+from testbed.substrate import find  # noqa: E402
+
 PAGE = HOME / "docs" / "reference-substrates.md"
 RESULTS = HOME / "docs" / "conformance"
 GROUPS = ("networks", "hosts", "links", "clean-up")
@@ -30,14 +32,15 @@ One suite of tests runs on every substrate. This page is made from its results: 
 was. To make it for your machine, from a checkout with the tests' libraries:
 
 ```text
-python -m pytest tests/integration --table docs/conformance/here.json
+python -m pytest tests --table docs/conformance/here.json
+python tests/vm/pytest_in_vm.py tests --table docs/conformance/vm.json --place vm
 python tests/abilities_page.py
 ```
 """
 _LEGEND = """\
 *yes*: passed, with each mechanism that is named, if any is (`netem` and `tbf` are the kernel's, the `relay` is ours;
 see [Fidelity](fidelity.md)). *no*: tried and failed. A number in brackets says below why it could not be tried. *–*:
-not tried there.
+not tried there; in the twin, no programs run on hosts, and shapes are compared with those of the relay.
 """
 _EXACT = """\
 ## How exact
@@ -75,7 +78,7 @@ def page(abilities: Sequence[Ability], files: Sequence[Row]) -> str:
     figures = [row for file in files for row in file["figures"] if row["ability"] in {each.words for each in abilities}]
     columns = ordered(row["substrate"] for row in results)
     notes = Notes()
-    parts = [_HEAD, _places(columns, abilities, files), _LEGEND]
+    parts = [_HEAD, _places(ordered([*columns, *existing()]), abilities, files), _LEGEND]
     for group in GROUPS:
         words = [each.words for each in abilities if each.group == group]
         parts.append(f"## {group.capitalize()}\n\n" + table(
@@ -83,6 +86,12 @@ def page(abilities: Sequence[Ability], files: Sequence[Row]) -> str:
             ([each, *(_cell(results, each, column, notes) for column in columns)] for each in words)))  # fmt: skip
     parts.append("Why some could not be tried:\n\n" + "\n".join(notes.lines()) + "\n")
     return "\n".join([*parts, _EXACT, _figures(figures)]).rstrip() + "\n"
+
+
+def existing() -> list[str]:
+    """All substrates of the product, with their options."""
+    return [name for plain in find.names()
+            for name in (plain, *(f"{plain}:{option}" for option in getattr(find.named(plain), "options", ())))]
 
 
 def ordered(substrates: Iterable[str]) -> list[str]:

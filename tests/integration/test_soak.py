@@ -71,6 +71,7 @@ def test_a_process_that_opens_networks_again_and_again_does_not_grow(substrate: 
     passes(lambda: does_not_grow(turn, 5, 200 if long else 10))
 
 
+@pytest.mark.ability("clean-up", "a process that opens networks again and again does not grow", on="twin")
 def test_a_process_that_runs_in_the_twin_again_and_again_does_not_grow(tmp_path: Path, long: bool) -> None:
     experiment = load(write(tmp_path, HELLO), [])
 

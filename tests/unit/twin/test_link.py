@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +107,14 @@ def by_lane(shape: Treatment, packets: list[Arrival], later: list[tuple[float, T
     return goal.seen, counts
 
 
+@pytest.mark.ability("links", "a changed delay holds at once and loses nothing", on="twin")
+@pytest.mark.ability("links", "a changed rate holds for what waits already", on="twin")
+@pytest.mark.ability("links", "a cut link carries nothing, and a mended one has its shape again", on="twin")
+@pytest.mark.ability("links", "every packet takes the delay of its direction", on="twin")
+@pytest.mark.ability("links", "jitter spreads the delay, in three distributions", on="twin")
+@pytest.mark.ability("links", "loss lies within the binomial 99 % interval", on="twin")
+@pytest.mark.ability("links", "a rate is exact within 3 % for full frames", on="twin")
+@pytest.mark.ability("links", "a full queue drops its tail", on="twin")
 @given(treatments, arrivals, changes, st.integers(0, 3))
 def test_single_packets_fare_as_in_the_relay_under_all_shapes_changes_and_cuts(
     shape: Treatment, packets: list[Arrival], later: list[tuple[float, Treatment | bool]], seed: int

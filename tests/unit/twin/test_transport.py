@@ -213,6 +213,7 @@ def test_a_mended_link_resumes_with_the_next_repetition() -> None:
     assert network.counters()[THERE].dropped_down == 4
 
 
+@pytest.mark.ability("links", "TCP survives loss, corruption, duplication and reordering", on="twin")
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 2), st.integers(1, 60_000), st.sampled_from("ab")), min_size=1, max_size=12),

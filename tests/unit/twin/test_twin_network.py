@@ -27,6 +27,7 @@ def test_it_is_a_network_like_the_others_without_machines() -> None:
         same.shape(End("l9", "a"), shape())
 
 
+@pytest.mark.ability("links", "delays add up across a switch", on="twin")
 def test_the_delay_of_a_path_is_the_sum_of_its_directions() -> None:
     _, network = alive(chain("delay: 5ms", "delay: 7ms"))
     assert network.delay("a", "b") == pytest.approx(0.012)
@@ -90,6 +91,7 @@ def test_whatever_reaches_or_leaves_a_machine_that_is_down_vanishes() -> None:
     assert sorted(name for _, name in talk.seen) == ["from", "to"]
 
 
+@pytest.mark.ability("networks", "every packet on a link is counted, for each direction", on="twin")
 def test_counters_tell_packets_bytes_and_drops_of_each_direction() -> None:
     loop, network = alive(chain("rate: 1Mbit, queue: 1p"))
     talks = [Talk(loop, network) for _ in range(3)]
