@@ -65,7 +65,7 @@ def described(flows: Sequence[Flow]) -> str:
     """What the flows of one entry are, for a person."""
     what, first = flows[0].what, flows[0]
     if isinstance(what, Packets):
-        pace = f"{what.packets:g} packets/s" if what.packets is not None else _rate(what.rate or 0.0)
+        pace = f"{what.frequency:g} packets/s" if what.frequency is not None else _rate(what.rate or 0.0)
     else:
         pace = _rate(what.rate) if what.rate is not None else "as much as it gets"
     where = f"{first.source} to {first.target}" if len(flows) == 1 else f"{len(flows)} flows"

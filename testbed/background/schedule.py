@@ -28,11 +28,11 @@ def _gaps(what: Packets, rng: Random) -> Callable[[int], float]:
     """The time from a packet of this payload to the next one, pauses left out."""
     rate, header = what.rate, HEADERS[what.protocol]
     if what.arrivals == "poisson":
-        mean = what.frame * 8 / rate if rate is not None else 1 / (what.packets or 1.0)
+        mean = what.frame * 8 / rate if rate is not None else 1 / (what.frequency or 1.0)
         return lambda size: rng.expovariate(1 / mean)
     if rate is not None:  # what is sent takes its time at this rate, so that it is the rate at every moment
         return lambda size: (size + header) * 8 / rate
-    gap = 1 / (what.packets or 1.0)
+    gap = 1 / (what.frequency or 1.0)
     return lambda size: gap
 
 

@@ -163,10 +163,10 @@ class Packets(_Entry):
     protocol: Protocol = Field("udp", description="What the packets are. `icmp` are echo requests.")
     rate: Load | None = Field(
         None, le=MOST_RATE,
-        description="Bits per second of each flow while it is on, whole frames counted as links do; or `packets`. "
+        description="Bits per second of each flow while it is on, whole frames counted as links do; or `frequency`. "
         "0: there is no such flow, for sweeps.",
     )  # fmt: skip
-    packets: Frequency | None = Field(None, le=100_000, description="Packets per second of each flow while it is on.")
+    frequency: Frequency | None = Field(None, le=100_000, description="Packets per second of each flow while it is on.")
     arrivals: Literal["constant", "poisson"] = Field("constant", description="Even gaps, or exponential ones.")
     payload: Payload = Field(
         Fixed.model_validate({"model": "fixed", "size": "1000B"}),
@@ -182,8 +182,8 @@ class Packets(_Entry):
     @model_validator(mode="before")
     @classmethod
     def _one_pace(cls, data: Any) -> Any:
-        if isinstance(data, dict) and (data.get("rate") is None) == (data.get("packets") is None):
-            raise refuse("a rate (`rate: 5Mbit`) or a number of packets (`packets: 200/s`), one of them")
+        if isinstance(data, dict) and (data.get("rate") is None) == (data.get("frequency") is None):
+            raise refuse("`rate: 5Mbit` or a `frequency: 200/s`, one of them")
         return data
 
     @model_validator(mode="after")
@@ -195,7 +195,7 @@ class Packets(_Entry):
     @property
     def is_off(self) -> bool:
         """Whether nothing is to be sent."""
-        return not (self.packets if self.rate is None else self.rate)
+        return not (self.frequency if self.rate is None else self.rate)
 
     @property
     def frame(self) -> float:
@@ -205,7 +205,7 @@ class Packets(_Entry):
     @property
     def per_second(self) -> float:
         """Mean number of packets per second, pauses included."""
-        busy = self.packets if self.packets is not None else (self.rate or 0.0) / 8 / self.frame
+        busy = self.frequency if self.frequency is not None else (self.rate or 0.0) / 8 / self.frame
         return busy * self.on / (self.on + self.off) if self.on is not None and self.off is not None else busy
 
 

@@ -29,6 +29,9 @@ CALM = Evidence(CALM_FIRING, {"worker on w1": 0.002}, (CALM_SECOND,) * 20, (CALM
                 CALM_SAMPLING, 0.01, {"c": 0.001})
 
 
+SPECIAL = {"unwatched", "event_late", "uncalibrated", "background_failed", "background_late", "outside"}
+
+
 def busy(**more: Any) -> tuple[MachineSample, ...]:
     return (replace(CALM_SECOND, **more),) * 20
 
@@ -39,6 +42,10 @@ def path(**more: Any) -> tuple[dict[str, Any], ...]:
 
 def event(late: float) -> tuple[dict[str, Any], ...]:
     return ({"t_planned": 5.0, "t_actual": 5.0 + late, "kind": "cut", "subject": "a-b", "detail": ""},)
+
+
+def flow(**more: Any) -> tuple[dict[str, Any], ...]:
+    return ({"name": "noise", "error": "", "send_delay_p99_s": 0.001, **more},)
 
 
 FLAGGED = [
@@ -82,6 +89,10 @@ FLAGGED = [
     ("watch_gap", "suspect", {"sampling": replace(CALM_SAMPLING, gap_max_s=3.0)}),
     ("unwatched", "suspect", {"sampling": replace(CALM_SAMPLING, failure="OSError: the relay is gone")}),
     ("unwatched", "suspect", {"sampling": None}),
+    ("background_failed", "invalid", {"background": flow(error="ended too early")}),
+    ("background_late", "suspect", {"background": flow(send_delay_p99_s=0.03)}),
+    ("background_late", "invalid", {"background": flow(send_delay_p99_s=0.3)}),
+    ("outside", "suspect", {"outside": "through r1 by a program"}),
     ("uncalibrated", "suspect", {"virtual": True, "machine": (), "doubts": ("the Python of the function f",)}),
 ]
 
@@ -92,6 +103,7 @@ ACCEPTED = [
     {"machine": busy(pressure=None)},
     {"machine": busy(relay_packets=0, relay_late_p50_s=None, relay_late_p99_s=None)},
     {"links": (replace(CALM_LINK, dropped_queue=900, has_rate=True),)},
+    {"links": (replace(CALM_LINK, dropped_queue=9000, dropped_loss=191, has_rate=True),), "background": flow(loss=0.5)},
     {"links": (replace(CALM_LINK, packets=50, dropped_loss=5),)},
     {"links": (replace(CALM_LINK, dropped_loss=300, loss_min=0.0, loss_max=0.05),)},
     {"links": (replace(CALM_LINK, dropped_loss=0, dropped_queue=100, counts_together=True),)},
@@ -105,7 +117,7 @@ ACCEPTED = [
 def test_a_calm_run_is_valid_and_shows_every_figure() -> None:
     verdict = judge(CALM)
     assert (verdict.level, verdict.reasons) == ("valid", ())
-    assert verdict.figures.keys() == {limit.check for limit in LIMITS} - {"unwatched", "event_late", "uncalibrated"}
+    assert verdict.figures.keys() == {limit.check for limit in LIMITS} - SPECIAL
 
 
 @pytest.mark.parametrize(("check", "level", "change"), FLAGGED)
@@ -122,7 +134,7 @@ def test_accepts_what_does_not_matter(change: dict[str, Any]) -> None:
 
 def test_every_check_has_a_case_that_it_flags() -> None:
     assert {check for check, _, _ in FLAGGED} == {limit.check for limit in LIMITS}
-    assert len(CHECKS) == 9
+    assert len(CHECKS) == 10
 
 
 def test_the_worst_of_many_links_is_named_and_the_others_are_counted() -> None:
