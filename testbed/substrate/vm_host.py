@@ -21,7 +21,7 @@ from pathlib import Path
 from testbed import linux
 from testbed.errors import MachineLacks, TestbedError, UsageError
 from testbed.places import PACKAGE
-from testbed.substrate import arena
+from testbed.substrate import arena, programs
 from testbed.substrate.vm_errand import MODULES, Errand, error_text, raise_error
 from testbed.substrate.vm_kernel import Machine
 from testbed.units import size
@@ -43,7 +43,7 @@ def installed() -> str:
 
 def program(name: str) -> str:
     """The path of a program; FileNotFoundError."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin")
+    path = programs.find(name)
     if path is None:
         raise FileNotFoundError(f"no program {name}")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,7 +21,7 @@ from testbed.errors import TestbedError
 from testbed.substrate.vm_errand import raise_error
 
 _OFF_WITHIN_S = 20.0  # from the end of the work to that of the VM
-_CONSOLE = 3000  # bytes of the console's end that an error shows
+_CONSOLE, _SHOWN = 1 << 14, 12  # bytes of the console's end that are kept, lines of it that an error shows
 _WORDS = {signal.SIGINT: b"int\n", signal.SIGTERM: b"term\n", signal.SIGHUP: b"term\n"}
 _INIT = ("--", "-m", "testbed.substrate.vm_guest")
 
@@ -47,7 +48,7 @@ class Machine:
             [*command, "con=null", "ssl=null", *lines, *_INIT],
             stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             pass_fds=[disk, theirs.fileno(), out, err, console],
-            preexec_fn=lambda: linux.die_with_parent(signal.SIGKILL),
+            preexec_fn=_alone,
             env={"TMPDIR": str(place), "HOME": str(place), "PATH": os.environ.get("PATH", os.defpath)},
         )  # fmt: skip
         theirs.close()
@@ -110,7 +111,8 @@ class Machine:
 
     def _last_words(self) -> str:
         lines = [line for line in self._console.decode(errors="replace").splitlines() if line.strip()]
-        return "\n".join(f"    {line}" for line in lines[-15:]) or "    (nothing)"
+        panic = next((number for number, line in enumerate(lines) if "anic" in line), -_SHOWN)
+        return "\n".join(f"    {line}" for line in lines[panic:][:_SHOWN]) or "    (nothing)"
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         with suppress(OSError):  # it has just ended
@@ -128,6 +130,12 @@ class Machine:
         with suppress(ProcessLookupError):
             os.killpg(self._kernel.pid, signal.SIGKILL)
         self._kernel.wait()
+
+
+def _alone() -> None:
+    """In the new process: it ends with this one, and a crash writes no file as large as the VM's memory."""
+    linux.die_with_parent(signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import struct
 import tempfile
@@ -38,6 +39,7 @@ OVERHEAD = {4: 42, 6: 62}  # bytes of Ethernet, IP and UDP headers
 CLOCKS_S = 50e-6  # two clocks are read one after the other
 LATE_S = 0.005
 FRAME = 1514
+TCP_MBIT = 20 if "TESTBED_VM" in os.environ else 100  # what TCP fills everywhere: system calls are slow in the VM
 THEIR_OWN = 5  # packets that two hosts may exchange about neighbours and groups while a test counts its own
 NETEM = pytest.param("netem", marks=pytest.mark.feature("netem"))
 each_full = pytest.mark.parametrize("mechanism", ["relay", NETEM])

@@ -16,8 +16,8 @@ from abilities import Measured
 from in_arena import any_carrier, each_carrier, each_switching, each_user, line, opened, passes
 
 from shaping_traffic import (  # isort: skip  # a helper in this folder, as in_arena is
-    BACK, CLOCKS_S, FRAME, LATE_S, OVERHEAD, THEIR_OWN, THERE, Family, Flow, best_of_five, each_family, each_full,
-    each_rate, quantile, shape, shaped, since, transfer, warmed,
+    BACK, CLOCKS_S, FRAME, LATE_S, OVERHEAD, TCP_MBIT, THEIR_OWN, THERE, Family, Flow, best_of_five, each_family,
+    each_full, each_rate, quantile, shape, shaped, since, transfer, warmed,
 )  # fmt: skip
 
 
@@ -142,18 +142,18 @@ def test_a_rate_holds_for_segmentation_offload_traffic(
     mechanism: str, family: Family, carrier: str, measured: Measured
 ) -> None:
     def work() -> None:
-        with shaped(mechanism, shape(rate="100Mbit", queue="200p"), shape(), carrier) as network:
+        with shaped(mechanism, shape(rate=f"{TCP_MBIT}Mbit", queue="200p"), shape(), carrier) as network:
             warmed(network, family)
             payload = 1514 - OVERHEAD[family] - 24  # TCP has 12 bytes of header more than UDP, and 12 of options
 
             def attempt() -> str:
-                size = 5_000_000
+                size = TCP_MBIT * 50_000
                 before = network.counters()
                 found = size * 8 / transfer(network, "h1", "h2", size, family) / 1e6
                 assert since(before, network, THERE).packets >= size / (payload + 1)
-                measured("rate of 100 Mbit/s, TCP with segmentation offload: payload", "Mbit/s", found)
-                assert found <= 100 * 1.03
-                return "" if found >= 75 else f"{found:.1f} of 100 Mbit/s"
+                measured(f"rate of {TCP_MBIT} Mbit/s, TCP with segmentation offload: payload", "Mbit/s", found)
+                assert found <= TCP_MBIT * 1.03
+                return "" if found >= TCP_MBIT * 0.75 else f"{found:.1f} of {TCP_MBIT} Mbit/s"
 
             best_of_five(attempt)
 
