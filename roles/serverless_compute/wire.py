@@ -7,25 +7,28 @@ A method's name is its verb and path. What identifies an invocation stands in th
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from roles.serverless_compute.http_server import Connection, error_body, reply_head
 from roles.serverless_compute.messages import METHODS, REFUSED, AskStatus, Cancel, Done, Progress, Registered, Result
 from roles.serverless_compute.model import FINAL
 from testbed.roles.api import CallFailed, Handler, Method, Service
 from testbed.roles.http import HttpClient
+from testbed.roles.web import WebReply, WebRequest, told
+from testbed.roles.web_reader import WebLimits
+from testbed.roles.web_server import WebServer
+from testbed.roles.web_text import WebText
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 CONNECTIONS = 4096  # to one address: each invocation under way holds one
+JSON = (("content-type", "application/json"),)
+LIMITS = WebLimits(head_bytes=16_384, body_bytes=64_000_000, connections=65_536, idle_s=86_400.0)
 STATUS_OF = {
     "bad_input": 400, "not_allowed": 403, "function_not_found": 404, "unknown_invocation": 404,
     "already_registered": 409, "not_a_member": 409, "cannot_admit_now": 503, "service_stopped": 503,
@@ -42,8 +45,7 @@ class HttpWire:
 
     def __init__(self) -> None:
         self._client: HttpClient | None = None
-        self._servers: list[asyncio.Server] = []
-        self._open: set[Connection] = set()
+        self._server: WebServer | None = None
 
     def encode(self, message: Any) -> bytes:
         """What of a message travels in the body, or at the end of the path."""
@@ -69,19 +71,15 @@ class HttpWire:
     def framing(self, method: Method[Any, Any], *, reply: bool) -> int:
         """Bytes of the HTTP head around one message, on a connection in use, with an address of middling length."""
         if reply:
-            return len(reply_head(200, 100))
+            return len(WebText().begin_reply(WebReply(200, JSON), 100))
         length = "Content-Length: 100\r\n" if method.name.startswith("POST") else ""
         return len(f"{method.name} HTTP/1.1\r\nHost: 10.0.0.10:8090\r\n{length}\r\n")
 
     async def serve(self, host: str, port: int, service: Service) -> None:
         """Listen on this address only; raises OSError if it is taken."""
-        router = Router(self, service)
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        server = await loop.create_server(
-            lambda: Connection(router.answer, self._open), host, port, family=family, backlog=1024, reuse_address=True
-        )
-        self._servers.append(server)
+        if self._server is None:
+            self._server = WebServer(LIMITS, WebText(), refused)
+        await self._server.serve(host, port, Router(self, service).answer)
 
     async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float) -> Reply:
         """Call ``host:port``; raises CallFailed. Refusals and failures that the service tells are replies."""
@@ -106,13 +104,10 @@ class HttpWire:
 
     async def close(self) -> None:
         """End servers and connections."""
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self._open):
-            connection.close()
+        if self._server is not None:
+            await self._server.close()
         if self._client is not None:
             await self._client.close()
-        await asyncio.sleep(0)  # lets the transports go
 
 
 class Router:
@@ -125,26 +120,32 @@ class Router:
         for method, handler in service.items():
             (self._prefixed if method.name.endswith("/") else self._exact)[method.name] = (method, handler)
 
-    async def answer(self, verb: str, target: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the reply to one request."""
+    async def answer(self, request: WebRequest) -> WebReply:
+        """The reply to one request."""
+        verb, target, body = request.verb, request.target, request.body
         found = self._exact.get(f"{verb} {target}")
         if found is None:
             path, slash, rest = target[1:].partition("/")
             found, body = self._prefixed.get(f"{verb} /{path}{slash}"), rest.encode()
         if found is None:
             served = ", ".join(sorted(each.name for each, _ in (*self._exact.values(), *self._prefixed.values())))
-            return HTTPStatus.NOT_FOUND, error_body(f"{verb} {target[:100]} is not served here; {served} are")
+            return refused(HTTPStatus.NOT_FOUND, f"{verb} {target[:100]} is not served here; {served} are")
         return await self._handled(*found, body)
 
-    async def _handled(self, method: Method[Any, Any], handler: Handler, body: bytes) -> tuple[int, bytes]:
+    async def _handled(self, method: Method[Any, Any], handler: Handler, body: bytes) -> WebReply:
         try:
             request = self._wire.decode(method.request, body)
         except ValidationError as error:
-            return HTTPStatus.BAD_REQUEST, error_body(_sentence(error))
+            return refused(HTTPStatus.BAD_REQUEST, _sentence(error))
         except ValueError as error:
-            return HTTPStatus.BAD_REQUEST, error_body(str(error))
+            return refused(HTTPStatus.BAD_REQUEST, str(error))
         reply = await handler(request)
-        return status_of(reply), self._wire.encode(reply)
+        return WebReply(status_of(reply), JSON, self._wire.encode(reply))
+
+
+def refused(status: int, text: str) -> WebReply:
+    """A reply that tells an error of the request itself."""
+    return told(status, {"error": text})
 
 
 def status_of(reply: Any) -> int:

@@ -7,13 +7,14 @@ import json
 import random
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scs_live import service
 
-from roles.serverless_compute import http_server, messages
+from roles.serverless_compute import messages, wire
 from roles.serverless_compute.messages import METHODS, Done, Invoke, Progress, Result
 from roles.serverless_compute.wire import HttpWire, status_of
 from testbed.roles.api import CallFailed, Function
@@ -150,15 +151,15 @@ def test_nobody_there_is_unreachable_and_a_taken_port_an_error() -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on", 400, "not HTTP"),
         (b"GET /\r\n\r\n", 400, "first line"),
         (b"GET /" + b"x" * 20_000, 431, "at most"),
-        (b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411, "Content-Length"),
-        (b"POST /invoke HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", 413, "at most"),
-        (b"POST /invoke HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "not a number"),
-        (b"POST /invoke HTTP/1.1\r\nContent-Length: 4\r\n\r\nnone", 400, "Invalid JSON"),
-        (b'POST /invoke HTTP/1.1\r\nContent-Length: 22\r\n\r\n{"function":"f","x":1}', 400, "x: Unexpected"),
-        (b'POST /invoke HTTP/1.1\r\nContent-Length: 13\r\n\r\n{"payload":5}', 400, "function: Field required"),
-        (b"GET /invocation/seven HTTP/1.1\r\n\r\n", 400, "NUMBER"),
-        (b"GET /nothing HTTP/1.1\r\n\r\n", 404, "POST /invoke"),
-        (b"BREW /coffee HTTP/1.1\r\n\r\n", 404, "BREW /coffee is not served here"),
+        (b"POST /invoke HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "Invalid JSON"),
+        (b"POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n", 413, "at most"),
+        (b"POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400, "not a number"),
+        (b"POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nnone", 400, "Invalid JSON"),
+        (b'POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: 22\r\n\r\n{"function":"f","x":1}', 400, "x: Unexpected"),
+        (b'POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: 13\r\n\r\n{"payload":5}', 400, "function: Field"),
+        (b"GET /invocation/seven HTTP/1.1\r\nHost: h\r\n\r\n", 400, "NUMBER"),
+        (b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404, "POST /invoke"),
+        (b"BREW /coffee HTTP/1.1\r\nHost: h\r\n\r\n", 404, "BREW /coffee is not served here"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_request_is_told(data: bytes, status: int, words: str) -> None:
@@ -188,7 +189,7 @@ def test_junk_does_no_harm() -> None:
 
 def test_requests_in_one_packet_and_in_single_bytes_are_answered_in_turn() -> None:
     bodies = [b'{"function":"f","payload":"%d"}' % number for number in range(3)]
-    heads = [b"POST /invoke HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(each) for each in bodies]
+    heads = [b"POST /invoke HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(each) for each in bodies]
     data = b"".join(head + body for head, body in zip(heads, bodies, strict=True))
 
     async def story(_: HttpWire) -> None:
@@ -205,16 +206,16 @@ def test_requests_in_one_packet_and_in_single_bytes_are_answered_in_turn() -> No
 
 async def _reply(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
-    return await reader.readexactly(int(head.rpartition(b"Content-Length: ")[2]))
+    return await reader.readexactly(int(head.rpartition(b"content-length: ")[2]))
 
 
 def test_a_peer_that_says_half_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "SILENCE_S", 0.1)
+    monkeypatch.setattr(wire, "LIMITS", replace(wire.LIMITS, patience_s=0.1))
 
     async def story(_: HttpWire) -> None:
         reader, writer = await asyncio.open_connection("127.7.7.1", PORT)
         writer.write(b"POST /invoke HTTP/1.1\r\nContent-Le")
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 408 ")
         writer.close()
 
     told(story, "127.7.7.1")
@@ -226,7 +227,7 @@ def test_the_framing_is_what_travels_beside_a_message() -> None:
 
         async def spy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             seen.append(await reader.readuntil(b"}"))
-            writer.write(http_server.reply_head(200, 2) + b"{}")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
         server = await asyncio.start_server(spy, "127.7.8.2", PORT)
         message = Invoke("f", "x" * 100)
