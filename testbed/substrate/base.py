@@ -65,7 +65,7 @@ class Host(Protocol):
 class LimitUse:
     """What the limits of one host have done since the network came up.
 
-    ``throttled_s``: the time of all periods (of 10 ms, or longer for very small shares) in which its programs had used
+    ``throttled_s``: the time of all periods (of 20 ms, or longer for very small shares) in which its programs had used
     up its CPU time; None where it has no such limit. ``killed``: programs that the kernel killed for want of memory.
     """
 

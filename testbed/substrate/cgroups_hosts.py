@@ -17,7 +17,9 @@ from testbed.substrate.cgroups import PROCS, Hierarchy
 from testbed.topology.limits import UNLIMITED, Limits, memory_text, processors, processors_text
 from testbed.topology.model import Topology
 
-PERIOD_US = 10_000  # short, so that a slow host is slow all the time and not fast and then still
+PERIOD_US = 20_000
+"""Short, so that a slow host is slow all the time and not fast and then still; with still shorter ones the kernel loses
+some per cent of the CPU time on its way between processors."""
 LEAST_QUOTA_US = 1_000  # the kernel's
 _SHARED = "cpuset.cpus", "cpuset.mems"
 
