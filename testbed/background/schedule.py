@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 
 from testbed import seeds
@@ -15,25 +15,26 @@ def packets(flow: Flow, seed: int) -> Iterator[tuple[float, int]]:
     what = flow.what
     assert isinstance(what, Packets)
     sizes = _sizes(what.payload, seeds.stream(seed, "background", flow.name, "sizes"))
-    gap = _gaps(what, seeds.stream(seed, "background", flow.name, "times"))
-    size = next(sizes)
-    worked = gap(size) if what.arrivals == "poisson" else 0.0
-    while (t := flow.begin + _with_pauses(what, worked)) < flow.end:
+    for worked, size in _worked(what, sizes, seeds.stream(seed, "background", flow.name, "times")):
+        t = flow.begin + _with_pauses(what, worked)
+        if t >= flow.end:
+            return
         yield t, size
-        worked += gap(size)
-        size = next(sizes)
 
 
-def _gaps(what: Packets, rng: Random) -> Callable[[int], float]:
-    """The time from a packet of this payload to the next one, pauses left out."""
-    rate, header = what.rate, HEADERS[what.protocol]
-    if what.arrivals == "poisson":
-        mean = what.frame * 8 / rate if rate is not None else 1 / (what.frequency or 1.0)
-        return lambda size: rng.expovariate(1 / mean)
-    if rate is not None:  # what is sent takes its time at this rate, so that it is the rate at every moment
-        return lambda size: (size + header) * 8 / rate
-    gap = 1 / (what.frequency or 1.0)
-    return lambda size: gap
+def _worked(what: Packets, sizes: Iterator[int], rng: Random) -> Iterator[tuple[float, int]]:
+    """(seconds that it has been on by then, size) of each packet."""
+    rate, frequency, worked = what.rate, what.frequency or 1.0, 0.0
+    mean = what.frame * 8 / rate if rate is not None else 1 / frequency
+    for number, size in enumerate(sizes):
+        if what.arrivals == "poisson":
+            worked += rng.expovariate(1 / mean)
+            yield worked, size
+        elif rate is None:
+            yield number / frequency, size
+        else:  # what is sent takes its time at this rate, so that it is the rate at every moment
+            yield worked, size
+            worked += (size + HEADERS[what.protocol]) * 8 / rate
 
 
 def _with_pauses(what: Packets, worked: float) -> float:
