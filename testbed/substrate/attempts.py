@@ -14,7 +14,7 @@ from pathlib import Path
 from testbed import linux, netlink
 from testbed.netlink import Netlink, Request
 from testbed.shaping import tc
-from testbed.substrate import arena, cgroups_hosts, programs, requests, vm_host
+from testbed.substrate import arena, cgroups_hosts, programs, requests, trunk, vm_host
 from testbed.substrate.requests import VethEnd
 from testbed.topology.limits import KEYS
 
@@ -75,6 +75,14 @@ def _ifb() -> str:
 
 def _queue(kind: str, options: bytes) -> Callable[[], str]:
     return lambda: _make(tc.queueing(_LOOPBACK, 0, tc.ROOT, kind, options))
+
+
+def _vxlan() -> str:
+    here = linux.namespace("net")
+    try:
+        return _make(trunk.vxlan("probe-vxlan", 0xFFFFFF, ("127.0.0.1", "127.0.0.2"), 1400, here))
+    finally:
+        os.close(here)
 
 
 def _netem_options() -> bytes:
@@ -160,6 +168,7 @@ ROWS: Mapping[str, Row] = {
     "netem": Row(_queue("netem", _netem_options()), "the relay in user space", _SCHEDULERS.format("NETEM"), True),
     "tbf": Row(_queue("tbf", _tbf_options()), "the relay in user space", _SCHEDULERS.format("TBF"), True),
     "htb": Row(_queue("htb", _htb_options()), "tbf, or the relay", _SCHEDULERS.format("HTB"), True),
+    "vxlan": Row(_vxlan, "a tunnel in user space", "a kernel built with CONFIG_VXLAN", True),
     "ifb": Row(_ifb, "nothing here needs it", "a kernel built with CONFIG_IFB", True),
     "relay": Row(_relay, "netem and tbf", "a kernel built with CONFIG_PACKET", True),
     "tun": Row(_tun, "packet sockets", "a kernel built with CONFIG_TUN, and the right to open /dev/net/tun", True),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.errors import UsageError
 from testbed.shaping.base import Counters
 from testbed.substrate.deputy import Desk, Operation
 from testbed.substrate.deputy_host import hosts
@@ -36,6 +37,8 @@ def _part(desk: Desk) -> Part:
 
 def prepare(desk: Desk, *, address: str) -> Mapping[str, object]:
     """Open what the arena needs of the machine's own network; no ``address``: where the SSH server was reached."""
+    if desk.folder.resolve().is_relative_to("/run"):
+        raise UsageError(f"Parts have a /run of their own, so {desk.folder} is not seen there: name another folder.")
     doors = desk.kept["doors"] = Doors(address or own_address())
     desk.undo.callback(doors.close)
     return {}

@@ -145,7 +145,7 @@ def test_limits_routing_and_every_part_of_a_shape_travel() -> None:
 name: rich
 routing: {protocol: ospf, hello: 2s, dead: 8s, bfd: 100ms}
 nodes: {a: {cpu: 0.5, memory: 256MB, cpuset: 0-1}, r: {kind: router}}
-links: [{ends: [a, r], delay: 1ms, jitter: 1ms, distribution: uniform, loss: 1%, duplicate: 1%, reorder: 2%, 
+links: [{ends: [a, r], delay: 1ms, jitter: 1ms, distribution: uniform, loss: 1%, duplicate: 1%, reorder: 2%,
          corrupt: 3%, rate: 10Mbit, burst: 5kB, queue: 64kB, mtu: 1400}]
 """
     whole = parse(text, "rich.yaml")
