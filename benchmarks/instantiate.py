@@ -2,11 +2,11 @@
 
     python benchmarks/instantiate.py [--sizes 1000,300,100,10] [--rounds 3] [--only netns,munet] [--up-to munet=300 ...]
 
-Ours are the substrates of this machine, by name. Beside them are `floor` (netlink in C and nothing else), `mn` (the
-Mininet of Debian with Linux bridges, and TCLink where links are shaped) and `munet` (installed from the package index
-into a scratch environment at the first call, or used from --munet PYTHON; stars without shapes, since its networks
-cannot be linked to each other). All runs are interleaved, each in an arena of its own, so nothing is left and no root
-is needed, but for mn and munet.
+Ours are the substrates of this machine, by name; `vm` counts from the command on, with the VM's own start, and its
+memory is its own affair. Beside them are `floor` (netlink in C and nothing else), `mn` (Mininet of Debian with Linux
+bridges, and TCLink where links are shaped) and `munet` (installed from the package index into a scratch environment at
+the first call, or used from --munet PYTHON; stars without shapes, since its networks cannot be linked to each other).
+All runs are interleaved, each in an arena of its own, so nothing is left and no root is needed, but for mn and munet.
 
 Only the builders' own work is timed: no interpreter start, no parsing. Ratios are of medians. Memory of the machine is
 what it has less of, the most of all rounds: the kernel keeps what it took once, so only the first builder of the
@@ -26,6 +26,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -33,13 +34,14 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import vm_network  # noqa: E402
 from memory import Memory  # noqa: E402
 
 from testbed.substrate.arena import RUNTIME, run_inside  # noqa: E402
 from testbed.substrate.base import Capabilities  # noqa: E402
 from testbed.substrate.find import named  # noqa: E402
+from testbed.substrate.vm import VmSubstrate  # noqa: E402
 from testbed.topology.load import parse  # noqa: E402
-from testbed.topology.model import Topology  # noqa: E402
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # where Debian's mininet is
 SHAPE = "rate: 10Mbit"
@@ -50,7 +52,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
     "mininet:flows": ("mnexec", "mininet", "ovs-vswitchd"),
 }
 """Our substrates of one machine, and what each needs of it beside namespaces."""
-UP_TO = {"mininet:ovs": 300, "mininet:flows": 300, "mn": 300, "munet": 100}
+UP_TO = {"mininet:ovs": 300, "mininet:flows": 300, "vm": 100, "mn": 300, "munet": 100}
 
 
 class Times(NamedTuple):
@@ -85,15 +87,15 @@ def cases(sizes: Sequence[int]) -> Iterator[Case]:
             yield Case("tree", size, 10 if size > 10 else 5, shaped)
 
 
-def topology(case: Case) -> Topology:
-    """The network of a case, as the product sees it."""
+def topology(case: Case) -> str:
+    """The network of a case, as a file for the product."""
     switches = -(-case.hosts // case.per_switch)
     lines = ["name: bench", f"defaults: {{link: {{{SHAPE if case.shaped else ''}}}}}", "nodes:"]
     lines += [f"  s{number}: {{kind: switch}}" for number in range(switches + (switches > 1))]
     lines += [f"  h{number}: {{}}" for number in range(case.hosts)]
     lines += ["links:", *(f"  - [s{number}, s{switches}]" for number in range(switches) if switches > 1)]
     lines += [f"  - [h{number}, s{number // case.per_switch}]" for number in range(case.hosts)]
-    return parse("\n".join(lines) + "\n", "bench.yaml")
+    return "\n".join(lines) + "\n"
 
 
 def in_arena(body: Callable[[], Times]) -> Times:
@@ -119,7 +121,7 @@ def ours(name: str) -> Builder:
     substrate.probe()  # a question that is asked once per process
 
     def run(case: Case) -> Times:
-        built_from = topology(case)
+        built_from = parse(topology(case), "bench.yaml")
 
         def body() -> Times:
             memory, begun = Memory(), time.perf_counter()
@@ -132,6 +134,17 @@ def ours(name: str) -> Builder:
         return in_arena(body)
 
     return run
+
+
+def vm(case: Case) -> Times:
+    """The product's builder in the VM; up is from the command on, with the VM's own start."""
+    with tempfile.TemporaryDirectory() as folder:
+        said, begun = Path(folder, "said.json"), time.time()
+        status = VmSubstrate().enter(partial(vm_network.build, topology(case), said), f"bench-{os.getpid()}")
+        if status:
+            raise SystemExit(f"the VM ended with status {status}")
+        up, _, remove_s = json.loads(said.read_text())
+    return Times(up - begun, remove_s)
 
 
 def printed(*argv: str) -> Times:
@@ -192,6 +205,8 @@ def contenders(chosen: argparse.Namespace, folder: str) -> dict[str, Builder]:
     for name, needs in OURS.items():
         if all(map(features.has, needs)) and (wanted is None or name in wanted):
             found[name] = ours(name)
+    if (wanted is None or "vm" in wanted) and features.has("uml"):
+        found["vm"] = vm
     if (wanted is None or "floor" in wanted) and (program := compiled(folder)):
         found["floor"] = floor(program)
     if os.geteuid() == 0 and (wanted is None or "mn" in wanted) and Path("/usr/bin/mnexec").exists():
