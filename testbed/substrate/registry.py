@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 
 from testbed import linux
 from testbed.errors import LimitNotInForce, TestbedError, UsageError
-from testbed.substrate import cgroups_owner
+from testbed.substrate import cgroups_owner, programs
 
 HOSTS_FILE = "hosts.json"
 _KINDS = ("user", "mnt", "pid", "ipc", "net", "uts")
@@ -290,7 +289,7 @@ def _become(files: Sequence[str], argv: Sequence[str], folder: Path) -> None:
     if os.isatty(0):  # a group of its own, for job control inside
         os.setpgid(0, 0)
         _take_terminal()
-    program = shutil.which(argv[0])
+    program = programs.find(argv[0])  # also what an ordinary user's PATH leaves out, such as /usr/sbin
     if program is None:
         raise FileNotFoundError(errno.ENOENT, "no such program", argv[0])
     os.execv(program, list(argv))

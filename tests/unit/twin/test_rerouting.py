@@ -113,4 +113,5 @@ def test_traffic_under_way_takes_the_detour_and_its_delay() -> None:
     watched = Watched("protocol: ospf")
     before = watched.network.delay("c", "w")
     watched.run(10, (1.0, watched.connect(False)))
-    assert (before, watched.network.delay("c", "w")) == (0.0, pytest.approx(0.01))
+    assert before == 0.0
+    assert watched.network.delay("c", "w") == pytest.approx(0.01)
