@@ -95,7 +95,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         given: Mapping[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
         for mark in item.iter_markers("ability"):
             substrate = mark.kwargs.get("on") or given.get("substrate") or given.get("carrier") or "netns"
-            item.user_properties.append(("ability", Key(mark.args[1], substrate, str(given.get("mechanism", "")))))
+            mechanism = given.get("mechanism") or given.get("trunk") or ""
+            item.user_properties.append(("ability", Key(mark.args[1], substrate, mechanism)))
 
 
 class Table:

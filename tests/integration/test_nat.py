@@ -124,6 +124,7 @@ def inside(door: str, look: Callable[[testbed.substrate.netns.NetnsNetwork], Non
     return body
 
 
+@pytest.mark.ability("networks", "nodes reach the outside through a router, for root who asks")
 def test_all_nodes_reach_the_outside_through_a_router_and_still_each_other(tmp_path: Path) -> None:
     def look(found: testbed.substrate.netns.NetnsNetwork) -> None:
         answers = {fetched(found, host) for host in ("h1", "h2", "h3", "r1", "r2")}

@@ -65,6 +65,7 @@ def gateway(network: Any, router: str, destination: str) -> str:
     return found.gateway if found else ""
 
 
+@pytest.mark.ability("networks", "routers find their ways by OSPF, also when a link is lost")
 @pytest.mark.parametrize(
     ("substrate", "user"),
     [*(("netns", user) for user in USERS),

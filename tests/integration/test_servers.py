@@ -69,6 +69,10 @@ def trips(network: Any, start: str, goal: str, count: int = 30) -> list[float]:
     return [float(found) / 1e3 for found in re.findall(r"time=([\d.]+) ms", said)[1:]]
 
 
+@pytest.mark.ability("networks", "hosts reach each other over switches and routers, IPv4 and IPv6", on="servers")
+@pytest.mark.ability("networks", "names resolve on every host, and each knows its own", on="servers")
+@pytest.mark.ability("networks", "interfaces have the names, hardware addresses and MTU of the topology", on="servers")
+@pytest.mark.ability("networks", "addresses and routes are those of the topology", on="servers")
 @each_user
 def test_hosts_on_two_servers_reach_each_other_and_have_names_addresses_and_routes(trunk: str, user: str) -> None:
     def work() -> None:
@@ -97,6 +101,7 @@ def _has_what_the_topology_says(net: Any, name: str) -> None:
         assert f"{goal} via {route.gateway} dev {route.interface} " in said["route"] + said["-6 route"]
 
 
+@pytest.mark.ability("links", "a link between servers has its shape in each direction, and changes it", on="servers")
 @each_trunk
 def test_a_link_between_servers_has_its_shape_in_each_direction_and_changes_it(trunk: str) -> None:
     def work() -> None:
@@ -132,6 +137,8 @@ def test_what_the_way_between_servers_takes_is_taken_off_the_delay_unless_told_o
     passes(work)
 
 
+@pytest.mark.ability("networks", "every packet on a link is counted, for each direction", on="servers")
+@pytest.mark.ability("links", "a cut link carries nothing, and a mended one has its shape again", on="servers")
 @each_trunk
 def test_packets_over_a_cut_link_are_counted_once_in_their_direction_and_cuts_heal(trunk: str) -> None:
     def work() -> None:
@@ -179,6 +186,7 @@ links: [[a1, ra], [a2, ra], [b1, rb], [b2, rb], [c1, rc], [c2, rc], {ends: [ra, 
     passes(work)
 
 
+@pytest.mark.ability("networks", "routers find their ways by OSPF, also when a link is lost", on="servers")
 @pytest.mark.feature("bird")
 def test_routers_on_two_servers_find_their_ways_with_ospf() -> None:
     text = """
@@ -256,6 +264,7 @@ def test_a_server_that_dies_is_told_of_and_what_others_have_is_kept() -> None:
     passes(work)
 
 
+@pytest.mark.ability("networks", "networks open one after the other and leave nothing open", on="servers")
 @each_trunk
 def test_nothing_is_left_on_a_server(trunk: str) -> None:
     def work() -> None:
