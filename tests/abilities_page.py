@@ -40,8 +40,8 @@ python tests/abilities_page.py
 _LEGEND = """\
 *yes*: passed, with each mechanism that is named, if any is (`netem` and `tbf` are the kernel's, the `relay` is ours;
 see [Fidelity](fidelity.md)). *no*: tried and failed. A number in brackets says below why it could not be tried. *–*:
-not tried there; in the twin, no programs run on hosts, and shapes are compared with those of the relay. *machines*: real
-ones over SSH; *servers*: one network over several emulation servers. For both, machines are hosts of an emulated
+not tried there; in the twin, no programs run on hosts, and shapes are compared with those of the relay. *machines*:
+real ones over SSH; *servers*: one network over several emulation servers. For both, machines are hosts of an emulated
 network here, which shows what the program does and nothing of real wires.
 """
 _EXACT = """\
