@@ -68,9 +68,9 @@ class Connection(asyncio.Protocol):
         self._full = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
-        if self._full is not None:
-            self._full.set_result(None)
-            self._full = None
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():

@@ -130,9 +130,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It has read, or is gone."""
-        if self._full is not None:
-            self._full.set_result(None)
-            self._full = None
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def end(self) -> None:
         """Close at once, and end the work."""

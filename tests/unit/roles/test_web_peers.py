@@ -158,3 +158,28 @@ def test_ten_thousand_refusals_leave_no_memory_behind() -> None:
         await until(lambda: not at.wire.server.open)
 
     served(story, limits=WebLimits(connections=10))
+
+
+def test_closing_in_the_middle_of_everything_is_quiet() -> None:
+    async def handler(request: WebRequest) -> WebReply:
+        if request.path == "/slow":
+            await asyncio.sleep(60)
+        return WebReply(200, (), (b"x" * 1_000_000,) * 30)
+
+    async def story(at: Served) -> list[object]:
+        reader, writer = await at.connect()
+        reader._transport.pause_reading()
+        writer.write(GET)
+        await until(lambda: any(each._full is not None for each in at.wire.server.open))
+        calls = [asyncio.ensure_future(at.call(WebRequest("PUT", path, body=b"y" * 20_000_000)))
+                 for path in ("/slow", "/slow", "/")]  # fmt: skip
+        await until(lambda: len(at.wire.server.open) == 4)
+        calls[0].cancel()  # while it sends, or waits
+        await asyncio.sleep(0.02)
+        await at.wire.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+        writer.transport.abort()
+        await asyncio.sleep(0.02)
+        return [what["message"] for what in at.complaints]
+
+    assert served(story, handler) == []
