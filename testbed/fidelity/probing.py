@@ -58,6 +58,7 @@ class Prober:
         self._clocks = {name: clock_of(host) for name, host in self._hosts.items()}
         self._is_far = any(isinstance(host, Away) for host in self._hosts.values())
         self._orders = dict.fromkeys(nodes, 0)
+        self._streams = 0  # of all orders so far: a late packet of an earlier one must not pass for one of the current
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "prober")
 
     def __enter__(self) -> Prober:
@@ -82,15 +83,17 @@ class Prober:
         for node in involved:
             self._orders[node] += 1
             own = start - self._clocks[node].monotonic_s
-            self._put(node, _order(node, trains, own, own + last_s))
+            self._put(node, _order(node, trains, self._streams, own, own + last_s))
             awaited[node] = self._folders[node] / f"result-{self._orders[node]}.json"
         sender, results = {train.stream: train.start for train in trains}, Results()
         for node, text in self._wait(awaited, last_s + START_WITHIN_S).items():
             told = json.loads(text)
-            results.answered.update(told["answered"])
-            for name, found in told["received"].items():
-                sent_s, arrived_s = self._clocks[sender[int(name)]].wall_s, self._clocks[node].wall_s
-                results.received[int(name)] = _on_one_clock(found, round(sent_s * 1e9), round(arrived_s * 1e9))
+            results.answered.update(each - self._streams for each in told["answered"])
+            for stream, found in ((int(name) - self._streams, found) for name, found in told["received"].items()):
+                if stream in sender:
+                    sent_s, arrived_s = self._clocks[sender[stream]].wall_s, self._clocks[node].wall_s
+                    results.received[stream] = _on_one_clock(found, round(sent_s * 1e9), round(arrived_s * 1e9))
+        self._streams += max(sender, default=0) + 1
         return results
 
     def clock_error_s(self, start: str, goal: str) -> float:
@@ -143,12 +146,13 @@ def _on_one_clock(found: Sequence[Sequence[int]], sent_ns: int, arrived_ns: int)
     return [(number, sent + sent_ns, arrived + arrived_ns) for number, sent, arrived in found]
 
 
-def _order(node: str, trains: Sequence[Train], start: float, end: float) -> dict[str, object]:
+def _order(node: str, trains: Sequence[Train], first: int, start: float, end: float) -> dict[str, object]:
+    """What ``node`` is to do; on the wire, streams are numbered from ``first``."""
     send = []
     for train in trains:
         if train.start == node:
-            each = asdict(train) | {"port": probe.PORT}
+            each = asdict(train) | {"port": probe.PORT, "stream": first + train.stream}
             del each["start"], each["goal"]
             send.append(each)
-    expect = {train.stream: train.count for train in trains if train.goal == node and not train.until_answered}
+    expect = {first + train.stream: train.count for train in trains if train.goal == node and not train.until_answered}
     return {"start": start, "end": end, "expect": expect, "send": send}

@@ -12,6 +12,7 @@ from in_arena import each_user, passes
 
 from testbed.errors import ShapeNotInForce
 from testbed.fidelity.calibrate import calibrate
+from testbed.fidelity.probing import Prober, Train
 from testbed.substrate.base import Network
 from testbed.substrate.netns import NetnsSubstrate
 from testbed.topology.load import parse
@@ -77,5 +78,20 @@ def test_measures_a_network_that_has_ipv6_alone() -> None:
         six = "name: six\naddressing: {ipv4: none}\nnodes: {a: {}, b: {}}\nlinks: [{ends: [a, b], delay: 4ms}]\n"
         with up(six) as network:
             assert [(row["from"], row["samples"] > 0) for row in calibrate(network)] == [("a", True), ("b", True)]
+
+    passes(work)
+
+
+def test_packets_that_come_after_their_measurement_count_for_no_later_one() -> None:
+    def work() -> None:
+        far = "name: far\nnodes: {a: {}, b: {}, c: {}}\nlinks: [{ends: [a, b], delay: 400ms}, [b, c], [a, c]]\n"
+        with up(far) as network, Prober(network, ["a", "b", "c"]) as prober:
+            address = {name: str(network.topology.address(name)) for name in ("a", "b", "c")}
+            assert prober.send([Train(0, "a", "b", address["b"], 30, 0.2, 100, True)], 6.0).answered == {0}
+            late = [Train(number, "a", "b", address["b"], 5, 0.001, 100) for number in (0, 7)]
+            assert prober.send(late, 0.1).received == {}
+            found = prober.send([Train(0, "b", "c", address["c"], 3, 0.25, 100)], 2.0).received
+            assert [number for number, _, _ in found.pop(0)] == [0, 1, 2]
+            assert found == {}
 
     passes(work)
