@@ -252,6 +252,7 @@ class Conductor(Script):
         for node, role in self._live.became_ready():
             self.ready(node, role)
         for failure in self._fleet.failures():
+            self._network.check()  # an agent whose machine is lost did not end by itself
             self._kills()
             subject = f"{failure.role} on {failure.node}"
             self.ended_unasked(subject, failure.detail)

@@ -3,7 +3,7 @@
     guard     waits; when the worker ends, however it ends, kills all that is left and removes FOLDER
     └── worker    answers requests on stdin and stdout (:mod:`testbed.substrate.deputy_wire`), starts processes
 
-When the channel closes (the driver was killed, the network is gone) or nothing is heard for ``SILENCE_S``, the worker
+When the channel closes (the driver was killed, the network is gone) or nothing is heard for a minute, the worker
 ends; every process that came of it is a descendant of the guard, wherever it ran to, and dies with it.
 
 To add an operation, write a function in a module ``testbed/substrate/deputy_<family>.py`` and put it into that module's
@@ -19,7 +19,8 @@ To add an operation, write a function in a module ``testbed/substrate/deputy_<fa
 Arguments and answer are what JSON can hold. Each request has a thread of its own, so an operation may take its time;
 what it raises becomes the error of the answer. OPTIONS (JSON) may hold ``arena``: true to serve inside an arena, and
 ``first``: a list of [operation, arguments] to be carried out before it is entered, while the machine's own network is
-at hand: sockets that they open and keep in ``desk.kept`` stay open inside.
+at hand: sockets that they open and keep in ``desk.kept`` stay open inside. ``silence`` is for how many seconds nothing may
+be heard.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def operation(name: str) -> Operation:
 class Server:
     """Answers requests until the driver has gone."""
 
-    def __init__(self, desk: Desk, source: IO[bytes], target: int) -> None:
-        self._desk, self._source, self._target = desk, source, target
+    def __init__(self, desk: Desk, source: IO[bytes], target: int, silence_s: float = SILENCE_S) -> None:
+        self._desk, self._source, self._target, self._silence = desk, source, target, silence_s
         self._turn = threading.Lock()
         self._heard = time.monotonic()
 
@@ -109,7 +110,7 @@ class Server:
 
     def _listen(self) -> None:
         """End the process when nothing has been heard for long: a network that is gone closes nothing."""
-        while (left := self._heard + SILENCE_S - time.monotonic()) > 0:
+        while (left := self._heard + self._silence - time.monotonic()) > 0:
             time.sleep(left)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -146,15 +147,16 @@ def _work(folder: Path, options: Mapping[str, Any], source: int, target: int) ->
     with desk.undo:
         for name, arguments in options.get("first", ()):
             operation(name)(desk, **arguments)
+        silence = options.get("silence", SILENCE_S)
         if options.get("arena"):
-            return arena.run_inside(lambda: _serve(desk, source, target), f"deputy-{os.getpid()}")
-        return _serve(desk, source, target)
+            return arena.run_inside(lambda: _serve(desk, source, target, silence), f"deputy-{os.getpid()}")
+        return _serve(desk, source, target, silence)
 
 
-def _serve(desk: Desk, source: int, target: int) -> int:
+def _serve(desk: Desk, source: int, target: int, silence_s: float) -> int:
     signal.signal(signal.SIGTERM, _leave)
     with desk.undo, os.fdopen(source, "rb", closefd=False) as requests, suppress(OSError):
-        Server(desk, requests, target).serve()
+        Server(desk, requests, target, silence_s).serve()
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import socket
 from typing import Any
 
@@ -13,6 +14,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from testbed.errors import TestbedError
 from testbed.substrate.inventory import Inventory, Machine, door
 
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it logs on its own, errors here tell in words
 UP_S = 20.0  # for a machine to take a connection, and to let its user in
 _ALIVE_S = 5  # between signs of life to a machine from which nothing is heard
 

@@ -1,8 +1,8 @@
-"""Machines for tests: real SSH servers in network namespaces, each with files and, where asked for, a clock of its own.
+"""Machines for tests: real SSH servers in network namespaces, each with files and, if asked for, a clock of its own.
 
-Each machine has an own empty ``/tmp`` and sees neither this checkout nor the run folders, so that nothing gets across by
-a shared file system. Its Python is the tests' own, found under another path. What they share with real machines is SSH,
-deputies, sockets and clocks; what they do not: processors, a kernel, a network card.
+Each machine has an own empty ``/tmp`` and sees neither this checkout nor the run folders, so that nothing gets across
+by a shared file system. Its Python is the tests' own, found under another path. What they share with real machines is
+SSH, deputies, sockets and clocks; what they do not: processors, a kernel, a network card.
 """
 
 from __future__ import annotations

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from command import HELLO, write
+from echo_fleet import each_able_user
 from machine_yard import SOON_S, Yard, in_yard, only_run, rows
+
+from testbed import linux
+from testbed.errors import CommandFailed, UsageError
+from testbed.substrate.away import Errand
+from testbed.substrate.machines import MachinesSubstrate
+from testbed.topology.load import load
+from testbed.topology.model import Topology
 
 pytestmark = pytest.mark.skipif(
     shutil.which("sshd", path="/usr/sbin:/sbin") is None, reason="needs the OpenSSH server (Debian: openssh-server)"
@@ -79,7 +86,7 @@ def test_an_interface_that_somebody_else_has_shaped_is_left_alone() -> None:
         before = yard.network.host("m2").run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
         done = yard.run(write(yard.out, RATE), yard.inventory(HOSTS, SHAPED, links="shaped"))
         assert done.returncode == 1
-        assert "On machine 'm2': the interface eth0 is left alone, since it has the tbf 9: of somebody else" in done.stderr
+        assert "On machine 'm2': the interface eth0 is left alone, since it has the tbf 9: of somebody" in done.stderr
         yard.until_clean("m1", "m2")
         assert yard.network.host("m2").run(["tc", "qdisc", "show", "dev", "eth0"]).stdout == before
 
@@ -104,3 +111,83 @@ def test_delays_are_refused_in_words_where_the_kernel_has_no_netem() -> None:
         assert "htb" not in yard.network.host("m1").run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
 
     in_yard(body)
+
+
+def test_clocks_of_machines_are_found_out_and_made_up_for() -> None:
+    def body(yard: Yard) -> None:
+        done = yard.run(write(yard.out, HELLO), yard.inventory(HOSTS))
+        assert done.returncode == 0, done.stderr
+        run = only_run(yard.out)
+        assert abs(run["machines"]["m1"]["clock"]["offset_s"] + 1000) < 0.1
+        assert abs(run["machines"]["m2"]["clock"]["offset_s"] + 77) < 0.1
+        assert 0 < run["verdict"]["figures"]["clock_error"] < 0.1
+        for row in run["calibration"]:
+            assert -0.1 < row["measured_p50_s"] < 0.1
+        sent = [float(row["t_sent"]) for row in rows(run["folder"] / "invocations.csv")]
+        assert -0.1 < min(sent) < max(sent) < SOON_S
+        assert {row["status"] for row in rows(run["folder"] / "invocations.csv")} == {"ok"}
+
+    in_yard(body, skews={"m1": 1000.0, "m2": 77.0})
+
+
+@each_able_user
+def test_quickstart_runs_on_five_machines_one_of_them_behind_a_jump_host(user: str) -> None:
+    def body(yard: Yard) -> None:
+        hosts = {"c1": "m1", "e1": "m2", "w1": "m3", "w2": "m4", "ctl": "m5"}
+        through = {"m5": {"jump": f"{yard.access.user}@{yard.address('m1')}:22"}}
+        short = ["--set", "timeline=[]", "--set", "workload.warmup=0s", "--set", "workload.duration=3s"]
+        done = yard.run("experiments/quickstart.yaml", yard.inventory(hosts, through), *short)
+        assert "verdict" in done.stderr, done.stderr
+        run = only_run(yard.out)
+        assert run["state"] == "done", done.stderr
+        assert run["verdict"]["figures"]["unshaped"] > 0
+        invocations = rows(run["folder"] / "invocations.csv")
+        assert {row["status"] for row in invocations} == {"ok"}
+        assert {row["node"] for row in invocations} == {"w1", "w2"}
+        assert f"from {yard.address('m1')} port" in yard.said("m5")
+        assert f"from {yard.address('m1')} port" not in yard.said("m4")
+        yard.until_clean(*hosts.values())
+
+    in_yard(body, machines=5, user=user)
+
+
+def test_a_machine_keeps_the_host_contract() -> None:
+    def body(yard: Yard) -> None:
+        topology = load(Path("topologies/two-hosts.yaml"))
+        carrier = MachinesSubstrate(str(yard.inventory(HOSTS)))
+        carrier.expect(Errand(topology, ["h1", "h2"]))
+        with linux.entered(yard.network.host("d").net):  # threads begun in here stay here
+            assert carrier.enter(lambda: _verbs(carrier, topology, yard), "contract") == 0
+        assert (yard.out / "hosts" / "h2" / "deep" / "er" / "text").read_text() == "Grüße\n"
+        assert (yard.out / "hosts" / "h2" / "large").stat().st_size == 3_000_000
+        yard.until_clean("m1", "m2")
+
+    in_yard(body)
+
+
+def _verbs(carrier: MachinesSubstrate, topology: Topology, yard: Yard) -> int:
+    with carrier.open(topology, yard.out / "hosts", 1, {}) as network:
+        host = network.host("h2")
+        assert host.run(["printf", "%s|", "a b", "$HOME", "it's"]).stdout == "a b|$HOME|it's|"
+        assert host.run(["pwd"]).stdout == f"{host.folder}\n"
+        with pytest.raises(CommandFailed, match="On host h2, the command 'sh -c echo no >&2; exit 4' exited"):
+            host.run(["sh", "-c", "echo no >&2; exit 4"])
+        with pytest.raises(TimeoutError, match=r"On host h2, 'sleep 60' did not end within 0\.5 s"):
+            host.run(["sleep", "60"], timeout=0.5)
+        assert host.run(["no-such-program"], check=False).status == 127
+        host.put("Grüße\n", Path("deep/er/text"))
+        assert host.get(host.folder / "deep" / "er" / "text") == "Grüße\n"
+        with pytest.raises(FileNotFoundError):
+            host.get(Path("nothing"))
+        host.put("x" * 3_000_000, Path("large"))
+        process = host.start(["sh", "-c", 'echo "$WORD"; exec sleep 60'], host.folder / "job", env={"WORD": "so it is"})
+        assert process.wait(0.1) is None
+        process.signal(signal.SIGTERM)
+        assert process.wait(SOON_S) == -signal.SIGTERM
+        assert host.get(Path("job/stdout")) == "so it is\n"
+        assert host.connection.run("hostname -I", hide=True, in_stream=False).stdout.strip() == yard.address("m2")
+        with pytest.raises(KeyError):
+            network.host("h7")
+        with pytest.raises(UsageError, match="is real"):
+            network.connect("h1-h2", up=False)
+    return 0

@@ -29,7 +29,11 @@ CALM = Evidence(CALM_FIRING, {"worker on w1": 0.002}, (CALM_SECOND,) * 20, (CALM
                 CALM_SAMPLING, 0.01, {"c": 0.001})
 
 
-SPECIAL = {"unwatched", "event_late", "uncalibrated", "background_failed", "background_late", "outside"}
+SPECIAL = {"unwatched", "event_late", "uncalibrated", "background_failed", "background_late", "outside", "unshaped",
+           "clock_error"}
+
+REAL = {"between_machines": "real", "asked_loss": 0.0, "asked_jitter_s": 0.0, "clock_error_s": 0.0002}
+SHAPED = {"between_machines": "shaped", "clock_error_s": 0.001}
 
 
 def busy(**more: Any) -> tuple[MachineSample, ...]:
@@ -81,6 +85,13 @@ FLAGGED = [
     ("rate_error", "suspect", {"calibration": path(measured_rate=0.9e7)}),
     ("rate_error", "invalid", {"calibration": path(measured_rate=0.5e7)}),
     ("unmeasured", "suspect", {"calibration": path(measured_p50_s=None)}),
+    ("unshaped", "suspect", {"calibration": path(**REAL, measured_p50_s=0.0002)}),
+    ("unshaped", "suspect", {"calibration": path(**REAL, measured_rate=9e7)}),
+    ("unshaped", "suspect", {"calibration": path(**{**REAL, "asked_loss": 0.1})}),
+    ("unwatched", "suspect", {"calibration": path(**SHAPED, asked_loss=0.1)}),
+    ("delay_error", "suspect", {"calibration": path(**SHAPED, asked_loss=0.0, measured_p50_s=0.0132)}),
+    ("clock_error", "suspect", {"clocks": {"lab1": 0.0001, "lab2": 0.007}}),
+    ("clock_error", "invalid", {"clocks": {"lab1": 0.2}}),
     ("event_late", "suspect", {"events": event(0.3)}),
     ("event_late", "invalid", {"events": event(3.0)}),
     ("exits", "invalid", {"exits": ("worker on w1 exited with status 1",)}),
@@ -109,6 +120,9 @@ ACCEPTED = [
     {"links": (replace(CALM_LINK, dropped_loss=0, dropped_queue=100, counts_together=True),)},
     {"calibration": path(asked_delay_s=0.1, measured_p50_s=0.104)},
     {"calibration": path(measured_rate=None)},
+    {"calibration": path(**REAL)},
+    {"calibration": path(**SHAPED, asked_loss=0.0, measured_p50_s=0.0118), "clocks": {"lab1": 0.001}},
+    {"firing": replace(CALM_FIRING, response_p50_s=2.0), "clocks": {"lab1": 0.1}},
     {"events": event(0.05)},
     {"sampling": replace(CALM_SAMPLING, period_s=5.0, gap_max_s=10.0)},
 ]
@@ -134,7 +148,7 @@ def test_accepts_what_does_not_matter(change: dict[str, Any]) -> None:
 
 def test_every_check_has_a_case_that_it_flags() -> None:
     assert {check for check, _, _ in FLAGGED} == {limit.check for limit in LIMITS}
-    assert len(CHECKS) == 10
+    assert len(CHECKS) == 11
 
 
 def test_the_worst_of_many_links_is_named_and_the_others_are_counted() -> None:

@@ -142,6 +142,19 @@ def test_leaves_nothing_behind_however_it_ends(driver: Driver, how: str) -> None
         assert time.monotonic() < end
 
 
+def test_ends_by_itself_when_nothing_is_heard_for_long(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    driver = Driver(tmp_path / "run", silence=1.0)
+    driver.ask("host.open", name="h1")
+    pid = driver.ask("host.start", host="h1", argv=["sleep", "1000"], folder="job", env=None)["pid"]
+    assert driver.deputy.wait(SOON_S) == 0
+    until_gone([pid])
+    assert not driver.folder.exists()
+    for pipe in (driver.deputy.stdin, driver.deputy.stdout):
+        assert pipe is not None
+        pipe.close()
+
+
 @pytest.mark.parametrize(("data", "said"), [
     (b"\x00\x00", "half a message"),
     (b"\x7f\xff\xff\xff", "a message of 2147483647 bytes"),
