@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import ORDINARY_USER, cli, command, environment, record
+from command import ORDINARY_USER, cli, command, environment, open_to_all, record
 from in_arena import each_user, line, passes
 
 from shaping_traffic import transfer  # isort: skip  # a helper in this folder, as in_arena is
@@ -21,12 +21,6 @@ name: names
 nodes: {h1: {}, a-host-of-many-letters: {}, a-switch-of-many-letters: {kind: switch}, b1: {kind: switch}}
 links: [[h1, a-switch-of-many-letters], [a-switch-of-many-letters, b1], [b1, a-host-of-many-letters]]
 """
-
-
-def open_to_all(folder: Path) -> None:
-    folder.chmod(0o777)
-    for parent in folder.parents[:2]:
-        parent.chmod(0o755)
 
 
 @pytest.mark.feature("ping")

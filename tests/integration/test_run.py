@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import HELLO, ORDINARY_USER, cli, command, environment, record, write
+from command import HELLO, ORDINARY_USER, cli, command, environment, open_to_all, record, write
 
 from testbed.collect.schema import INVOCATIONS
 from testbed.substrate import registry
@@ -80,9 +80,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_another(tmp_path
 def test_a_run_works_for_an_ordinary_user(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("the other tests are run by an ordinary user already")
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    open_to_all(tmp_path)
     folder, done = run(tmp_path, HELLO, user=ORDINARY_USER)
     assert record(folder)["state"] == "done", done.stderr
     assert len(rows(folder)) == SCHEDULED

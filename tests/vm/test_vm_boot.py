@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from command import ORDINARY_USER, becoming, cli, environment
+from command import ORDINARY_USER, becoming, cli, environment, open_to_all
 from test_kill import family
 
 pytestmark = pytest.mark.feature("uml")
@@ -45,8 +45,7 @@ def leftovers() -> set[str]:
 
 @each_user
 def test_work_is_done_in_another_kernel_with_this_machines_files(tmp_path: Path, user: int | None) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o777)
+    open_to_all(tmp_path)
     with carried("look", tmp_path, () if user is None else becoming(user)) as program:
         out, err = program.communicate(timeout=120)
     assert program.returncode == 7, err
