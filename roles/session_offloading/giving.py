@@ -30,6 +30,7 @@ class Giving:
         self._book, self._place, self._courier, self._signing = book, post.place, post.courier, post.signing
         self._ask_again, self._largest = post.ask_again, largest
         self._settled: dict[str, asyncio.Event] = {}
+        self.asked: dict[str, int] = {}  # how often each location (empty: a tool) has asked for data
         self._env, self.begun = post.env, dict[str, float]()  # when the sessions on their way were handed out
         self.left: Callable[[str], None] = lambda _: None  # is told of each session that has left
 
@@ -76,6 +77,7 @@ class Giving:
         if request.header(CONFIRM):
             return await self._confirmed(record, taker, request)
         self._signing.check(request, record.token, "migrate")
+        self.asked[taker] = self.asked.get(taker, 0) + 1
         if not taker:
             return await self._at_once(session)
         self._place.address(taker)

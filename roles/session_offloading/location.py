@@ -152,6 +152,7 @@ class Location(Role):
             "sessions": sizes,
             "bytes": sum(sizes.values()),
             "replicas": self.runner.replicas,
+            "migrations": self.giving.asked,
             "running": load.running,
             "waiting": load.waiting,
             "busy_s": load.busy_s,
