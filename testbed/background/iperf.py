@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from testbed.background.flows import Flow, Outcome
@@ -49,6 +50,11 @@ def client(flow: Flow) -> list[str]:
     elif what.rate is not None:
         argv += ["--length", str(block(what))]
     return [*argv, "--reverse"] if what.reverse else argv
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What it needs to know: it puts what it is about to send into a file, which not everybody may do in /tmp."""
+    return {"TMPDIR": str(folder)}
 
 
 @dataclass(frozen=True, slots=True)

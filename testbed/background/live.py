@@ -107,7 +107,9 @@ class LiveBackground:
 
     def _prepare_iperf(self, each: _Running) -> None:
         host = self._hosts[each.flow.target]
-        each.other = host.start(iperf.server(each.flow), host.folder / f"{each.folder}-server")
+        each.other = host.start(
+            iperf.server(each.flow), host.folder / f"{each.folder}-server", env=iperf.environment(host.folder)
+        )
         each.processes.append(Generator(each.flow.target, f"background {each.flow.name}", each.other.pid))
 
     def _await(self, each: _Running, deadline: float) -> None:
@@ -143,7 +145,7 @@ class LiveBackground:
             if each.outcome.error:
                 self._note("background_failed", each.flow.name, each.outcome.error, None)
             if isinstance(each.flow.what, Packets) and not each.outcome.error:
-                self._attempt(each, lambda each: each.host.put(repr(t0), each.folder / "go"))
+                self._attempt(each, lambda each: each.host.put(f"{t0!r}\n", each.folder / "go"))
         self._thread.start()
 
     def _conduct(self) -> None:
@@ -173,7 +175,9 @@ class LiveBackground:
             self._note("background" if is_start else "background_end", entry, described(flows), at)
 
     def _start_client(self, each: _Running) -> None:
-        each.main = each.host.start(iperf.client(each.flow), each.host.folder / each.folder)
+        each.main = each.host.start(
+            iperf.client(each.flow), each.host.folder / each.folder, env=iperf.environment(each.host.folder)
+        )
         each.outcome.began = self._clock()
         each.processes.append(Generator(each.flow.source, f"background {each.flow.name}", each.main.pid))
 

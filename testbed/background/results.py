@@ -31,4 +31,6 @@ def of_iperf(outcome: Outcome, client: str, server: str) -> str:
     """From the JSON of both sides; gives what is wrong, or an empty text."""
     here, there = iperf.read(client), iperf.read(server)
     iperf.fill(outcome, here, there)
-    return here.error or there.error
+    if here.error or there.error or outcome.sent_bytes:
+        return here.error or there.error
+    return "sent nothing: it had no connection to the other side before its end"

@@ -47,12 +47,13 @@ def opened() -> socket.socket:
 
 def told_when(folder: Path, parent: int) -> float:
     """The moment that the times count from, as soon as it is known."""
-    go = folder / "go"
-    while not go.exists():
+    go, said = folder / "go", ""
+    while not said.endswith("\n"):  # a file that somebody is writing is there before its text is
         if os.getppid() != parent:
             raise Ended
         time.sleep(ASK_S)
-    return float(go.read_text())
+        said = go.read_text() if go.exists() else ""
+    return float(said)
 
 
 class Sender:

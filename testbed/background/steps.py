@@ -50,7 +50,7 @@ def last_words(host: Host, process: Process) -> str:
         with suppress(OSError):
             lines = host.get(process.folder / name).strip().splitlines()
             telling = [line.strip() for line in lines if "error" in line.lower()] or lines
-            said = telling[-1] if telling else ""
+            said = telling[-1].replace('"', "").replace("error:", "").strip() if telling else ""
         if said:
             break
     return f"status {status}, {said}" if said else f"status {status}"
