@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         for part in (parts,) if isinstance(parts, bytes) else parts:
             view = memoryview(part)
             for begin in range(0, len(view), PIECE):
-                if self._transport is None or self._waiter is None or self._waiter.done():
+                if self._transport is None or not self.open or self._waiter is None or self._waiter.done():
                     return
                 self._transport.write(view[begin : begin + PIECE])
                 if self._full is not None:

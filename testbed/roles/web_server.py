@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         """Send a reply piece by piece, as fast as the peer reads."""
         for piece in (head, *((body,) if isinstance(body, bytes) else body)):
             for part in _pieces(piece):
-                if self._transport is None:
+                if self._transport is None or self._transport.is_closing():
                     return
                 self._transport.write(part)
                 if self._full is not None:

@@ -183,3 +183,19 @@ def test_closing_in_the_middle_of_everything_is_quiet() -> None:
         return [what["message"] for what in at.complaints]
 
     assert served(story, handler) == []
+
+
+def test_a_peer_that_goes_away_in_the_middle_of_its_reply_is_not_written_to(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: WebRequest) -> WebReply:
+        return WebReply(200, (), (b"x" * 100_000,) * 300)
+
+    async def story(at: Served) -> None:
+        for _ in range(20):
+            reader, writer = await at.connect()
+            writer.write(GET)
+            await reader.readexactly(200_000)
+            writer.transport.abort()
+        await until(lambda: not at.wire.server.open)
+
+    served(story, handler)
+    assert caplog.text == ""
