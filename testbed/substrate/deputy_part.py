@@ -112,9 +112,10 @@ def connect(desk: Desk, *, link: str, up: bool) -> Mapping[str, object]:
 
 
 def counters(desk: Desk) -> Mapping[str, object]:
-    """Rows of link, node and the fields of Counters."""
+    """Rows of link, node and the fields of Counters; and how many datagrams of strangers there were."""
     found = _part(desk).counters()
-    return {"rows": [[*end, *(getattr(each, name) for name in Counters.__slots__)] for end, each in found.items()]}
+    rows = [[*end, *(getattr(each, name) for name in Counters.__slots__)] for end, each in found.items()]
+    return {"rows": rows, "refused": _part(desk).refused}
 
 
 def lateness(desk: Desk) -> Mapping[str, object]:

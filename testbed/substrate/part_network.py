@@ -40,6 +40,8 @@ class Part:
 
     def __init__(self, machine: str, parts: Parts, network: NetnsNetwork, tunnel: Tunnel | None) -> None:
         self.network, self.whole, self._tunnel = network, parts.whole, tunnel
+        self.refused = 0
+        """Datagrams that the tunnel got and that were not of the other machines, or had not the run's secret."""
         self._near = set(near_ends(parts.topologies[machine]))
         self._far = {cut.link: End(cut.link, cut.nodes[cut.machines[0] == machine]) for cut in parts.cuts_of(machine)}
 
@@ -48,7 +50,9 @@ class Part:
         found = {end: counted for end, counted in self.network.counters().items() if end in self._near}
         if self._tunnel is None:
             return found
-        for link, overflow, missing in self._tunnel.counters()["links"]:
+        told = self._tunnel.counters()
+        self.refused = told["refused"]
+        for link, overflow, missing in told["links"]:
             far = self._far[link]
             found[far] = Counters(dropped_relay=missing)
             near = next(end for end in self._near if end.link == link)

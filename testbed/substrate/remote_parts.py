@@ -46,6 +46,8 @@ class PartsNetwork:
         of_parts = {f"{name}: {key}": note for name, told in opened.items() for key, note in told["notes"].items()}
         self.notes: Mapping[str, str] = {**agreed.notes(parts, bool(self._taken)), **of_parts}
         self._rows: dict[str, list[list[Any]]] = {name: [] for name in sessions.by_name}
+        self.refused = dict.fromkeys(sessions.by_name, 0)
+        """Of each machine, how many datagrams its tunnel refused as strangers', when it was last asked."""
         self._checked = 0.0
 
     def host(self, name: str) -> RemoteHost:
@@ -75,7 +77,8 @@ class PartsNetwork:
 
     def _count(self, session: Session) -> None:
         if not session.lost:
-            self._rows[session.name] = session.ask("part.counters")["rows"]
+            told = session.ask("part.counters")
+            self._rows[session.name], self.refused[session.name] = told["rows"], told["refused"]
 
     def lateness(self) -> Lateness | None:
         """How late packets left relays and tunnels since the last call, the worst of all machines."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
+from errno import EINVAL, EIO, EMSGSIZE, EOPNOTSUPP
 from fcntl import ioctl
 from struct import Struct
 from time import monotonic
@@ -21,6 +23,8 @@ _BUFFER_BYTES = 4 << 20
 _DATAGRAMS_BYTES = 66_000
 _TOGETHER_BYTES = 65_000  # what one buffer may hold
 _AT_ONCE = 64  # datagrams that the kernel cuts out of one buffer at most
+
+_CANNOT_CUT = (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP)
 
 Address = tuple[str, int]
 
@@ -57,7 +61,6 @@ class Peer:
         self.cuts_in_kernel = True
         self.waiting: list[float] = []  # when the first frame of each burst arrived
         self.answers: list[tuple[float, float]] = []  # (round trip, held there), in seconds
-        self.unsent = 0
 
     def flush(self, datagrams: socket.socket) -> None:
         """Send what waits."""
@@ -71,17 +74,15 @@ class Peer:
 
     def send(self, datagrams: socket.socket, piece: bytes) -> None:
         """Send one datagram."""
-        try:
+        with suppress(OSError):  # no way there now: a wire would lose it as well, and the other side counts it
             datagrams.sendto(piece, self.address)
-        except OSError:  # no buffer, or no way there now: a wire would lose it as well, and the other side counts it
-            self.unsent += 1
 
     def _send_many(self, datagrams: socket.socket, pieces: list[bytes]) -> None:
         """One system call for datagrams of one size, which the kernel cuts; where it cannot, one call for each."""
         try:
             datagrams.sendmsg(pieces, [(_SOL_UDP, _UDP_SEGMENT, Struct("H").pack(self.piece))], 0, self.address)
-        except OSError:
-            self.cuts_in_kernel = False
+        except OSError as error:
+            self.cuts_in_kernel = error.errno not in _CANNOT_CUT
             for piece in pieces:
                 self.send(datagrams, piece)
 

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from errno import ENETDOWN
+from functools import partial
 from select import EPOLLIN, epoll, select
 from statistics import median
 from time import monotonic
@@ -193,7 +194,7 @@ class Worker:
             before = len(asked.answers)
             self._serve_for(_BETWEEN_S)
             asked.send(self._udp, self._probe(0, monotonic(), 0.0))
-            self._serve_for(_ANSWER_S, lambda count=before: len(asked.answers) > count)
+            self._serve_for(_ANSWER_S, partial(_more_than, before, asked.answers))
         if not asked.answers:
             return {"answers": 0}
         trips, turns = zip(*asked.answers, strict=True)
@@ -210,14 +211,17 @@ class Worker:
         for port in self._ports.values():
             port.count_overflow()
         rows = [(port.link, port.overflow, port.tally.missing) for port in self._ports.values()]
-        unsent = {peer.name: peer.unsent for peer in self._peers.values() if peer.unsent}
-        return {"links": rows, "refused": self._refused, "unsent": unsent}
+        return {"links": rows, "refused": self._refused}
 
     def _lateness(self) -> dict[str, Any]:
         counted = {bucket: count for bucket, count in enumerate(self._late) if count}
         answer = {"buckets": counted, "max_s": self._latest}
         self._late, self._latest = [0] * BUCKETS, 0.0
         return answer
+
+
+def _more_than(count: int, found: list[tuple[float, float]]) -> bool:
+    return len(found) > count
 
 
 def main() -> None:
