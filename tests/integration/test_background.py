@@ -151,6 +151,7 @@ def test_an_ordinary_user_has_it_too(tmp_path: Path) -> None:
     open_to_all(tmp_path)
     done = cli("run", str(write(tmp_path, short)), "--no-figures", "-q", "--out", str(tmp_path / "runs"),
                cwd=tmp_path, user=ORDINARY_USER)  # fmt: skip
+    assert done.stdout.strip(), done.stderr
     folder = Path(done.stdout.splitlines()[-1])
     assert {name: row["error"] for name, row in flows(folder).items() if row["error"]} == {}
 
