@@ -108,14 +108,20 @@ class Fleet:
         self.agents[agent.spec.name] = agent
 
     def wait_ready(self, deadline_s: float) -> None:
-        """Return when all agents are ready; raises AgentFailed for one that ends, fails, or takes too long."""
+        """Return when all agents are ready; raises AgentFailed for one that ends, fails, or takes too long.
+
+        Too long is ``deadline_s`` since the start or since another became ready: many on a slow machine take turns.
+        """
         end = time.monotonic() + deadline_s
         pending = list(self.agents.values())
         while pending:
             begun = time.monotonic()
             states = self._each(_ready, pending)
+            waiting = len(pending)
             pending = [agent for agent, state in zip(pending, states, strict=True) if state is not None]
-            if pending and begun > end:
+            if len(pending) < waiting:
+                end = time.monotonic() + deadline_s
+            elif begun > end:
                 last = next(state for state in states if state is not None)
                 said = f"{last.state}, {last.detail}" if last.detail else last.state
                 others = f", and {len(pending) - 1} others were not" if len(pending) > 1 else ""
