@@ -1,4 +1,4 @@
-"""The pages of the reference: topology and experiment files, systems under test, datasets, limits of the verdict."""
+"""The pages of the reference: topologies, experiments, inventories, systems under test, datasets, limits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from testbed.reference.models import document, prose
 from testbed.reference.words import QUANTITIES
 from testbed.roles import discover
 from testbed.roles.api import System
+from testbed.substrate.inventory import InventoryFile
 from testbed.tables import Table
 from testbed.topology.schema import TopologyFile
 
@@ -45,6 +46,16 @@ def _quantities() -> str:
             for each in QUANTITIES.values()]
     return "\n".join(["A quantity needs its unit; a bare number is refused (zero excepted).\n",
                       "| Quantity | Example | Units |", "|---|---|---|", *rows, ""])
+
+
+def inventory() -> str:
+    """Every key of an inventory of machines."""
+    return (
+        f"{_MADE}\n# Reference: inventories of machines\n\n"
+        "An inventory says which [real machines](machines.md) there are and what of the network each of them carries.\n"
+        "Unknown keys are refused. `testbed check FILE` tells all problems of a file at once.\n\n"
+        f"{document(InventoryFile, 'Inventory file')}"
+    )
 
 
 def roles() -> str:
@@ -99,6 +110,7 @@ def fidelity() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference-topology.md": topology,
     "reference-experiment.md": experiment,
+    "reference-inventory.md": inventory,
     "reference-roles.md": roles,
     "reference-datasets.md": datasets,
     "reference-limits.md": fidelity,
