@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import struct
 import time
 
 import pytest
@@ -185,17 +187,20 @@ def test_closing_in_the_middle_of_everything_is_quiet() -> None:
     assert served(story, handler) == []
 
 
-def test_a_peer_that_goes_away_in_the_middle_of_its_reply_is_not_written_to(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_peer_that_went_away_is_not_written_to(caplog: pytest.LogCaptureFixture) -> None:
+    peers: list[socket.socket] = []
+
     async def handler(request: WebRequest) -> WebReply:
+        peers[-1].close()  # the server hears of it when it writes
         return WebReply(200, (), (b"x" * 100_000,) * 300)
 
     async def story(at: Served) -> None:
-        for _ in range(20):
-            reader, writer = await at.connect()
-            writer.write(GET)
-            await reader.readexactly(200_000)
-            writer.transport.abort()
-        await until(lambda: not at.wire.server.open)
+        for _ in range(5):
+            peer = socket.create_connection((at.host, at.port))
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+            peer.sendall(GET)
+            peers.append(peer)
+            await until(lambda: peers[-1].fileno() < 0 and not at.wire.server.open)
 
     served(story, handler)
     assert caplog.text == ""
