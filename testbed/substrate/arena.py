@@ -6,8 +6,8 @@
             └── the work   builds the network, runs the experiment; everything else is its child
 
 Each of the first three dies with its parent (a wish that the kernel fulfils), and when init dies the kernel kills all
-processes inside and takes away interfaces, mounts and namespaces. So there is nothing to clean up, whatever is killed,
-except the control groups of hosts with limits, which the command removes (see ``cgroups_owner.py``).
+processes inside and takes away interfaces, mounts and namespaces. So there is nothing to clean up, whatever is killed
+(but control groups, see ``cgroups_owner.py``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import NoReturn
 from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
 from testbed.netlink import Netlink
-from testbed.substrate import cgroups, cgroups_owner, registry
+from testbed.substrate import cgroups_owner, registry
 from testbed.substrate.requests import raise_link
 
 MARKER = "TESTBED_ARENA"
@@ -58,9 +58,7 @@ def run_inside(work: Callable[[], int], name: str = "", *, nested: bool = False)
     if inside() and not nested:
         return work()
     listener = registry.listen(name or f"arena-{os.getpid()}")
-    owner = cgroups_owner.name_of(os.getpid())
-    cgroups_owner.clear()
-    cgroups.step_aside(owner)
+    owner = cgroups_owner.begin()
     reading, writing = os.pipe()
     with _patient() as original:
         me = os.pidfd_open(os.getpid())
@@ -204,11 +202,9 @@ def _drop_inherited(*keep: int) -> None:
 
 
 def _unshare(uid: int, gid: int) -> None:
-    try:
+    with suppress(PermissionError):
         linux.unshare(_KINDS)
         return
-    except PermissionError:
-        pass
     try:
         linux.unshare(_KINDS | linux.CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")

@@ -31,6 +31,14 @@ def name_of(pid: int) -> str:
     return f"{PREFIX}{_namespace()}-{pid}-{started}"
 
 
+def begin() -> str:
+    """Before an arena: remove what dead commands left, and be ready to hand groups on; the name for groups of ours."""
+    owner = name_of(os.getpid())
+    clear()
+    cgroups.step_aside(owner)
+    return owner
+
+
 def ours() -> str:
     """The name of the command that this process works for."""
     return os.environ.get(OWNER) or name_of(os.getpid())
