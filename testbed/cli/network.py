@@ -17,6 +17,7 @@ from testbed.cli.tables import err
 from testbed.errors import TestbedError, UsageError
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME
+from testbed.substrate.away import Abroad
 from testbed.substrate.base import Substrate
 from testbed.topology.model import Topology
 
@@ -27,6 +28,8 @@ def bring_up(path: Path, name: str, substrate: str, nat: str = "") -> int:
     """Bring the network of ``path`` up in the background; returns when it is usable."""
     topology = topology_of(path)
     carrier = options.carrier(substrate, nat, topology)
+    if isinstance(carrier, Abroad):
+        raise UsageError("Networks on other machines cannot be left up: use `testbed run`, and plain ssh to them.")
     name = _free(name or topology.name)
     reading, writing = os.pipe()
     if os.fork() == 0:

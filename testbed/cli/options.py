@@ -27,8 +27,12 @@ def carrier(substrate: str, nat: str, topology: Topology) -> Substrate:
     found = named(substrate)
     if not nat:
         return found
+    from testbed.errors import UsageError
+    from testbed.substrate.away import Abroad
     from testbed.substrate.nat import WithOutside, check_door
 
+    if isinstance(found, Abroad):
+        raise UsageError(f"--nat is for networks on this machine; leave it out with the substrate {substrate}.")
     check_door(topology, nat)
     return WithOutside(found, nat)
 
