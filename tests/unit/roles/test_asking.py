@@ -216,7 +216,7 @@ def code(ctx, payload):
     for each in threads: each.join()
     return str(all(asked == told for asked, told in answers) and len(answers))
 """
-    sample = function(tmp_path, code)
+    sample = function(tmp_path, code, memory_bytes=1 << 30)  # each thread's stack counts
 
     async def body(workers: Workers) -> list[str]:
         return [(await workers.run(sample, payload, upper)).output for payload in ("", "late")]

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import shutil
 import ssl
 import subprocess
 import tracemalloc
@@ -23,6 +24,11 @@ from testbed.roles.web_reader import WebLimits
 MB = 1_000_000
 
 
+def needs(*programs: str) -> pytest.MarkDecorator:
+    missing = [name for name in programs if shutil.which(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
 async def shop(request: WebRequest) -> WebReply:
     """Counts, gives a lot, and sends elsewhere."""
     if request.path == "/count":
@@ -34,6 +40,7 @@ async def shop(request: WebRequest) -> WebReply:
     return said(404, "nothing of that name\n")
 
 
+@needs("curl")
 def test_curl_uses_one_connection_for_all_and_reads_what_it_should(tmp_path: Path) -> None:
     file = tmp_path / "upload"
     file.write_bytes(b"y" * 5 * MB)
@@ -54,6 +61,7 @@ def test_curl_uses_one_connection_for_all_and_reads_what_it_should(tmp_path: Pat
     served(story, shop)
 
 
+@needs("curl")
 def test_curl_follows_a_307_with_verb_body_and_trusted_headers() -> None:
     async def story(at: Served) -> None:
         there = f"http://localhost:1/count?{at.url}"
@@ -105,6 +113,7 @@ def test_the_client_of_the_standard_library_finds_what_it_expects() -> None:
     served(lambda at: asyncio.to_thread(speak, at), shop)
 
 
+@needs("wrk")
 def test_wrk_sees_no_error_on_many_connections() -> None:
     def load(at: Served) -> str:
         command = ["wrk", "-t1", "-c50", "-d1s", f"{at.url}/count"]
@@ -217,6 +226,7 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, ssl.create_default_context(cafile=cert)
 
 
+@needs("openssl", "curl")
 def test_the_same_over_tls(tmp_path: Path) -> None:
     server, client = certificate(tmp_path)
 
