@@ -8,7 +8,7 @@ If the driver goes away meanwhile, nothing has been made. It stands alone and ke
 understands too, so that the line can say how old it is.
 """
 
-# ruff: noqa: PTH100, PTH112, PTH118 - old Pythons, few imports
+# ruff: noqa: C420, PTH100, PTH112, PTH118, UP006, UP035, UP045 - old Pythons, few imports
 
 import io
 import json
@@ -17,17 +17,18 @@ import shutil
 import struct
 import sys
 import tempfile
+from typing import Dict, List, Optional
 
 MARK = "testbed-deputy "
 
 
-def versions(names):  # type: ignore[no-untyped-def]
+def versions(names: List[str]) -> Dict[str, Optional[str]]:
     """The version of each library, None for one that is missing."""
     try:
         from importlib import metadata
     except ImportError:
-        return dict.fromkeys(names)
-    found = {}
+        return {name: None for name in names}
+    found: Dict[str, Optional[str]] = {}
     for name in names:
         try:
             found[name] = metadata.version(name)
@@ -36,7 +37,7 @@ def versions(names):  # type: ignore[no-untyped-def]
     return found
 
 
-def exactly(count):  # type: ignore[no-untyped-def]
+def exactly(count: int) -> bytes:
     """So many bytes of stdin and not one more: what follows is the deputy's."""
     data = io.BytesIO()
     while data.tell() < count:
@@ -47,7 +48,7 @@ def exactly(count):  # type: ignore[no-untyped-def]
     return data.getvalue()
 
 
-def unpacked(archive, program):  # type: ignore[no-untyped-def]
+def unpacked(archive: bytes, program: str) -> str:
     """The folder ``program`` with the archive's files in it."""
     import tarfile
 
@@ -57,7 +58,7 @@ def unpacked(archive, program):  # type: ignore[no-untyped-def]
     return program
 
 
-def main(libraries, above, options):  # type: ignore[no-untyped-def]
+def main(libraries: List[str], above: str, options: str) -> None:
     """Tell, receive, unpack, become the deputy."""
     told = {"version": list(sys.version_info[:3]), "python": sys.executable, "versions": versions(libraries)}
     place = os.path.abspath(above or tempfile.gettempdir())

@@ -29,6 +29,7 @@ from testbed.substrate.remote_connection import UP_S, MachineConnection, Machine
 ANSWER_S = 30.0
 PULSE_S = 5.0
 OLDEST = (3, 11)
+_STATUS_S = 3.0  # for the exit status to come after the end of the output
 _NOISE = 200  # lines that a login shell may print before the deputy's own
 
 
@@ -101,7 +102,8 @@ class Session:
                 if line.startswith(mark):
                     told: dict[str, Any] = json.loads(line[len(mark) :])
                     return told
-        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
+        self._channel.status_event.wait(_STATUS_S)
+        status = self._channel.exit_status if self._channel.exit_status_ready() else None
         if status == 127:
             raise MachineLacks(f"the Python {self.entry.python!r}", "Name another in the inventory.", self.name)
         how = f" (exit status {status})" if status is not None else ""

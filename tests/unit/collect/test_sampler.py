@@ -13,10 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from testbed.substrate.processes import Snapshot
 from testbed.collect.sampler import Periodic, Sampler, Watched
 from testbed.shaping.base import Counters
 from testbed.substrate.base import Network
+from testbed.substrate.processes import Snapshot
 from testbed.topology.model import End
 
 

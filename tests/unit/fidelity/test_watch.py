@@ -8,11 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from testbed.substrate.processes import Snapshot
-from testbed.substrate.processors import processors
 from testbed.fidelity.watch import Watch
 from testbed.shaping.base import Lateness
 from testbed.substrate.base import Network
+from testbed.substrate.processes import Snapshot
+from testbed.substrate.processors import processors
 
 
 def test_the_counters_of_the_processors_only_grow_and_idle_is_a_part_of_all() -> None:

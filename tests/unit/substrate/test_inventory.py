@@ -58,5 +58,5 @@ def test_what_does_not_fit_the_network_is_told_with_its_line(tmp_path: Path) -> 
 def test_the_option_of_the_substrate_is_the_file(tmp_path: Path) -> None:
     assert "machines" in names()
     assert named(f"machines:{written(tmp_path)}").name == "machines"
-    with pytest.raises(UsageError, match="no substrate called 'machine'.*Did you mean 'machines'"):
+    with pytest.raises(UsageError, match=r"no substrate called 'machine'.*Did you mean 'machines'"):
         named("machine:x")
