@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from testbed.units import RATES, Delay, Frequency, Size, Unit, parse, refuse, write
 
@@ -25,11 +25,6 @@ def _load(value: object) -> float:
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-def _sized(value: object) -> object:
-    """``1200B`` is short for packets that all have this size."""
-    return value if isinstance(value, dict) else {"model": "fixed", "size": value}
 
 
 Load = Annotated[float, BeforeValidator(_load), PlainSerializer(lambda v: write(v, RATES)), Unit("rate")]
@@ -107,7 +102,7 @@ class Exponential(_Part):
         return self.most
 
 
-Payload = Annotated[Annotated[Fixed | Uniform | Exponential, Discriminator("model")], BeforeValidator(_sized)]
+Payload = Fixed | Uniform | Exponential
 
 
 class _Entry(_Part):
@@ -169,15 +164,21 @@ class Packets(_Entry):
     frequency: Frequency | None = Field(None, le=100_000, description="Packets per second of each flow while it is on.")
     arrivals: Literal["constant", "poisson"] = Field("constant", description="Even gaps, or exponential ones.")
     payload: Payload = Field(
-        Fixed.model_validate({"model": "fixed", "size": "1000B"}),
+        Fixed.model_validate({"model": "fixed", "size": "1000B"}), discriminator="model",
         description="Size of the payload: one size, or a distribution.",
-    )
+    )  # fmt: skip
     on: Delay | None = Field(None, gt=0, description="It sends for this time, then pauses for `off`, again and again.")
     off: Delay | None = Field(None, gt=0, description="Length of a pause.")
     port: Port = Field(9, description="Destination port; 9 is that of the discard service. Not for icmp.")
     source_port: Port | None = Field(None, description="Source port; by default one for each flow. Not for icmp.")
     dscp: int = Field(0, ge=0, le=63, description="Differentiated services code point.")
     ttl: int = Field(64, ge=1, le=255, description="Hops after which a packet dies.")
+
+    @field_validator("payload", mode="before")
+    @classmethod
+    def _one_size(cls, value: object) -> object:
+        """``1200B`` is short for packets that all have this size."""
+        return value if isinstance(value, dict) else {"model": "fixed", "size": value}
 
     @model_validator(mode="before")
     @classmethod
