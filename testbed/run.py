@@ -8,8 +8,8 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -122,13 +122,31 @@ def _inside(run: Run, experiment: Experiment, substrate: Substrate, view: View) 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `testbed down` and a plain kill end it like Ctrl-C
     live = Virtual(run, experiment, view) if substrate.virtual else _Live(run, experiment, substrate, view)
     state, error = _outcome(live.go)
-    view.phase("collecting and judging")
-    concluded, trouble = _outcome(lambda: conclude(run, experiment, live.traces, state == "done"))
-    if concluded != "done" and state == "done":
-        state, error = concluded, trouble
-    view.close()
-    run.finish(state, error)
+    with _forgiving():
+        view.phase("collecting and judging")
+        concluded, trouble = _outcome(lambda: conclude(run, experiment, live.traces, state == "done"))
+        if concluded != "done" and state == "done":
+            state, error = concluded, trouble
+        view.close()
+        run.finish(state, error)
     return 0 if state == "done" else 1
+
+
+@contextmanager
+def _forgiving() -> Iterator[None]:
+    """Meanwhile one request to end is not heard, since the record is about to be complete; a second one is."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore(*_: object) -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        signal.signal(number, handler if handler is signal.SIG_IGN else restore)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _outcome(part: Callable[[], None]) -> tuple[State, str]:
