@@ -143,26 +143,29 @@ def until(true: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def strike(each: Plan, driver: Driver) -> None:
-    """Wait for the moment, and send the signal."""
+def strike(each: Plan, driver: Driver) -> str:
+    """Wait for the moment, and send the signal; to which command."""
     until(lambda: driver.ended() or driver.at(each.stage), ENDS_S)
     until(driver.ended, each.later_s)
     if driver.status is None:
         family = remains.family(driver.pid)
         victim = driver.pid if each.victim == "driver" else random.Random(each.later_s).choice(family[1:] or family)
-        with suppress(ProcessLookupError):  # it ended by itself in the meantime
+        with suppress(OSError):  # it ended by itself in the meantime
+            command = Path(f"/proc/{victim}/cmdline").read_text().replace("\0", " ")
             os.kill(victim, each.signal)
+            return f"number {family.index(victim)} of {len(family)}, {command}"
+    return "nobody, since all had ended"
 
 
 def perform(each: Plan) -> list[str]:
     """Do one run and look at what it leaves; gives what is wrong, in sentences."""
     before = remains.seen(*KEPT)
     driver = Driver(each)
-    if each.victim != "nobody":
-        strike(each, driver)
+    struck = strike(each, driver) if each.victim != "nobody" else ""
     if not until(driver.ended, ENDS_S):
-        os.killpg(driver.pid, signal.SIGKILL)
-        return [f"it did not end within {ENDS_S:g} s: {driver.said()}"]
+        there = "\n".join(sorted(remains.processes()))
+        os.kill(driver.pid, signal.SIGKILL)
+        return [f"it did not end within {ENDS_S:g} s, {struck} being struck: {driver.said()}\n{there}"]
     wrong = []
     if not until(lambda: not left(before), GONE_S):
         wrong += [f"left behind: {left(before)}"]
