@@ -19,8 +19,8 @@ To add an operation, write a function in a module ``testbed/substrate/deputy_<fa
 Arguments and answer are what JSON can hold. Each request has a thread of its own, so an operation may take its time;
 what it raises becomes the error of the answer. OPTIONS (JSON) may hold ``arena``: true to serve inside an arena, and
 ``first``: a list of [operation, arguments] to be carried out before it is entered, while the machine's own network is
-at hand: sockets that they open and keep in ``desk.kept`` stay open inside. ``silence``: for how many seconds nothing may be
-heard.
+at hand: sockets that they open and keep in ``desk.kept`` stay open inside. ``silence``: for how many seconds nothing
+may be heard.
 """
 
 from __future__ import annotations

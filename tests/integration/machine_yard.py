@@ -7,7 +7,6 @@ SSH, deputies, sockets and clocks; what they do not: processors, a kernel, a net
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -100,6 +99,14 @@ class Yard:
         for pid in reversed([*everything, *descendants(self.server(name))]):
             freeze.send(pid, 9)
 
+    def until_written(self, name: str, path: str, size: int) -> None:
+        """Return when a file of a run on this machine, below the run's folder there, has so many bytes."""
+        end = time.monotonic() + SOON_S
+        tmp = Path(f"/proc/{self._inside(name)}/root/tmp")
+        while sum(each.stat().st_size for each in tmp.glob(f"testbed-*/{path}")) < size:
+            assert time.monotonic() < end, f"{path} does not grow on {name}"
+            time.sleep(0.05)
+
     def left_on(self, name: str) -> list[str]:
         """What of a run is still on a machine: its folders in /tmp, and its processes besides the SSH server."""
         tmp = Path(f"/proc/{self._inside(name)}/root/tmp")
@@ -185,8 +192,3 @@ def rows(path: Path) -> Sequence[dict[str, str]]:
 
     with path.open() as file:
         return list(csv.DictReader(file))
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this number runs."""
-    return os.path.exists(f"/proc/{pid}")  # noqa: PTH110 - of another's process, too

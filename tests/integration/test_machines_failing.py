@@ -98,7 +98,7 @@ def test_a_machine_that_dies_ends_the_run_and_every_invocation_has_its_row(lost:
         process = yard.start("run", str(write(yard.out, LONG)), "--substrate", f"machines:{yard.inventory(HOSTS)}",
                              "-q", "--no-figures", "--out", str(yard.out))  # fmt: skip
         folder = _until_running(yard)
-        time.sleep(3.0)  # some invocations are under way, and their client has told of them
+        yard.until_written("m1", "hosts/h1/client/outcomes.csv", 4000)
         yard.crash(lost)
         _, said = process.communicate(timeout=SOON_S)
         assert process.returncode == 1
@@ -114,14 +114,19 @@ def test_a_machine_that_dies_ends_the_run_and_every_invocation_has_its_row(lost:
     in_yard(body)
 
 
-def test_when_the_driver_is_killed_nothing_is_left_on_any_machine() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_when_the_driver_is_killed_nothing_is_left_on_any_machine(number: int) -> None:
     def body(yard: Yard) -> None:
         process = yard.start("run", str(write(yard.out, LONG)), "--substrate", f"machines:{yard.inventory(HOSTS)}",
                              "-q", "--no-figures", "--out", str(yard.out))  # fmt: skip
         _until_running(yard)
         assert yard.left_on("m1") != [] != yard.left_on("m2")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        os.kill(process.pid, number)
+        process.communicate(timeout=SOON_S)
+        if number != signal.SIGKILL:
+            run = only_run(yard.out)
+            assert run["state"] == "interrupted"
+            assert len(rows(run["folder"] / "invocations.csv")) == 1200
         yard.until_clean("m1", "m2")
 
     in_yard(body)
