@@ -116,7 +116,8 @@ def default_words(field: FieldInfo) -> str:
 
 def _value(value: object, unit: str) -> str:
     if isinstance(value, BaseModel):
-        given = {name: getattr(value, name) for name in value.model_fields_set}
+        told = value.model_dump(mode="json")
+        given = {name: told[name] for name in type(value).model_fields if name in value.model_fields_set}
         return f"`{{{', '.join(f'{name}: {each}' for name, each in given.items())}}}`" if given else "its defaults"
     if isinstance(value, list | tuple | Mapping) and not value:
         return "`[]`" if not isinstance(value, Mapping) else "`{}`"
