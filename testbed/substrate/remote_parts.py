@@ -117,7 +117,8 @@ class PartsNetwork:
         """Return when routers that find their ways by themselves have found them."""
         if self.topology.routing.protocol == "ospf":
             told = self._sessions.each(lambda session: session.ask("part.settle", timeout=_SETTLE_S))
-            self.notes = {**self.notes, "routing": told[0]["notes"]["routing"]}
+            found = [each["notes"]["routing"] for each in told]
+            self.notes = {**self.notes, "routing": next((each for each in found if each != "no routers"), found[0])}
 
 
 def _mechanisms(topology: Topology, opened: Mapping[str, Any]) -> dict[str, str]:
