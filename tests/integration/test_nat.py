@@ -108,11 +108,13 @@ def fetched(found: testbed.substrate.netns.NetnsNetwork, host: str, name: str = 
     return found.host(host).run([sys.executable, "-I", "-c", FETCH % name], check=False).stdout.strip()
 
 
-def inside(door: str, look: Callable[[testbed.substrate.netns.NetnsNetwork], None]) -> Callable[[], None]:
+def inside(
+    door: str, look: Callable[[testbed.substrate.netns.NetnsNetwork], None], substrate: str = "netns"
+) -> Callable[[], None]:
     """A body for :func:`machine`: a network with a way out through ``door``, looked at."""
 
     def body() -> None:
-        carrier = WithOutside(named("netns"), door)
+        carrier = WithOutside(named(substrate), door)
 
         def work() -> int:
             with carrier.open(parse(NET, "net.yaml"), RUNTIME / "hosts", 1, {}) as found:
@@ -143,6 +145,14 @@ def test_a_host_can_be_the_door_and_keeps_its_way_to_the_others(tmp_path: Path) 
         assert found.host("h2").run(["ping", "-c", "1", "-W", "5", "h1"], check=False).status == 0
 
     assert machine(inside("h2", look), tmp_path) == 0
+
+
+@pytest.mark.feature("mnexec")
+def test_a_network_on_mininet_has_it_too(tmp_path: Path) -> None:
+    def look(found: testbed.substrate.netns.NetnsNetwork) -> None:
+        assert {fetched(found, host) for host in ("h1", "h3")} == {f"hello {MACHINE}"}
+
+    assert machine(inside("r1", look, "mininet"), tmp_path) == 0
 
 
 def test_names_are_those_that_the_machine_finds(tmp_path: Path) -> None:
