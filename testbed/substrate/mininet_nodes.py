@@ -46,7 +46,15 @@ class _Placed(Node):  # type: ignore[misc]
             params["preexec_fn"] = self._group.join
         with entered(*self._place):
             child: subprocess.Popen[bytes] = super()._popen(cmd, **params)
+        if self.shell is None:
+            self._leave_the_terminal()
         return child
+
+    def _leave_the_terminal(self) -> None:
+        """Let go of the shell's end, or a shell that is killed while Mininet waits for its words is waited for ever."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, self.slave, inheritable=False)
+        os.close(nothing)
 
     def terminate(self) -> None:
         """End the node's shell, with SIGKILL if it must be, and forget its terminal."""

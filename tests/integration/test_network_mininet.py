@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import ORDINARY_USER, cli, command, environment, open_to_all, record
 from in_arena import each_user, line, passes
 
 from shaping_traffic import transfer  # isort: skip  # a helper in this folder, as in_arena is
+from testbed.errors import MachineLacks
 from testbed.substrate.arena import RUNTIME
 from testbed.substrate.find import named
 
@@ -170,3 +172,23 @@ def test_fixed_flows_carry_nothing_to_a_machine_that_is_not_in_the_topology() ->
 def test_an_option_that_mininet_does_not_have_is_refused_with_the_nearest(tmp_path: Path) -> None:
     done = cli("up", "topologies/two-hosts.yaml", "--substrate", "mininet:osv", cwd=tmp_path)
     assert (done.returncode, "mininet:flows. Did you mean 'mininet:ovs'?" in done.stderr) == (2, True)
+
+
+def test_a_shell_that_is_killed_while_mininet_waits_for_it_ends_the_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    from testbed.substrate import mininet_nodes
+
+    def work() -> None:
+        plain = mininet_nodes.Machine._popen
+
+        def killed(node: Any, *args: Any, **params: Any) -> Any:
+            child = plain(node, *args, **params)
+            child.kill()
+            return child
+
+        monkeypatch.setattr(mininet_nodes.Machine, "_popen", killed)
+        with pytest.raises(MachineLacks, match="a shell in new namespaces"), named("mininet").open(
+            line(), RUNTIME / "hosts", 1, {}
+        ):
+            pass
+
+    passes(work)
