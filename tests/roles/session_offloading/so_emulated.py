@@ -17,7 +17,8 @@ from testbed.places import home, open_home
 
 open_home()
 
-from so_checks import ALL, CHECKS, Checked  # noqa: E402
+from so_asking import ALL, Checked  # noqa: E402
+from so_checks import CHECKS  # noqa: E402
 
 from roles.session_offloading.messages import PORT  # noqa: E402
 from testbed.deploy.fleet import Fleet, deploy  # noqa: E402

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import so_note
 import so_receiver
-from so_checks import Checked
+from so_asking import Checked
 
 from roles.session_offloading.location import Location
 from roles.session_offloading.options import ClientOptions, LocationOptions
