@@ -45,7 +45,7 @@ class Interface:
             [*self.argv, *words], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
         )
         if check and done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            said = " / ".join(done.stderr.strip().splitlines()) or "nothing"
             raise ShapeNotInForce(f"the interface {self.name} cannot be shaped: {' '.join(words)}: {said}")
         return done.stdout
 

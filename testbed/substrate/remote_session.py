@@ -29,6 +29,7 @@ from testbed.substrate.remote_connection import UP_S, MachineConnection, Machine
 ANSWER_S = 30.0
 PULSE_S = 5.0
 OLDEST = (3, 11)
+_BEGIN_S = 60.0  # for Python to start and to look for its libraries, on a small and busy machine
 _STATUS_S = 3.0  # for the exit status to come after the end of the output
 _NOISE = 200  # lines that a login shell may print before the deputy's own
 
@@ -85,7 +86,7 @@ class Session:
         script = Path(remote_boot.__file__).read_text(encoding="utf-8")
         argv = [self.entry.python, "-c", script, json.dumps(list(libraries)), self.entry.folder, json.dumps(options)]
         self._channel = self.connection.transport.open_session(timeout=UP_S)
-        self._channel.settimeout(UP_S)
+        self._channel.settimeout(_BEGIN_S)
         self._channel.exec_command(f"exec {shlex.join(argv)}")
         self._incoming = self._channel.makefile("rb")
         threading.Thread(target=self._overhear, name=f"stderr of {self.name}", daemon=True).start()

@@ -27,7 +27,7 @@ from testbed.substrate.vm_errand import CONTROL, ERR, MARKER, MODULES, OUT, Erra
 
 DRIVERS = (
     "veth", "bridge", "8021q", "vxlan", "dummy", "ifb", "tun", "openvswitch",
-    "sch_netem", "sch_tbf", "sch_htb", "sch_ingress",
+    "sch_netem", "sch_tbf", "sch_htb", "sch_ingress", "cls_u32",
 )  # fmt: skip
 SCRATCH = Path("/dev/shm")  # not below /run, which arenas cover
 _DRIVERS = Path("/run/drivers/lib")

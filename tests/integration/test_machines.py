@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -93,7 +92,7 @@ def test_an_interface_that_somebody_else_has_shaped_is_left_alone() -> None:
     in_yard(body)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root is refused nothing")
+@pytest.mark.ability("networks", "a shape that nothing can put in force is refused", on="machines")
 def test_delays_are_refused_in_words_where_the_kernel_has_no_netem() -> None:
     from testbed.substrate.probe import probe
 
@@ -151,6 +150,10 @@ def test_quickstart_runs_on_five_machines_one_of_them_behind_a_jump_host(user: s
     in_yard(body, machines=5, user=user)
 
 
+@pytest.mark.ability("hosts", "a command gives its status and its output", on="machines")
+@pytest.mark.ability("hosts", "a process has its output, number and status in its own folder", on="machines")
+@pytest.mark.ability("hosts", "files are put and got, by the host and by Fabric", on="machines")
+@pytest.mark.ability("hosts", "Fabric runs commands on a host", on="machines")
 def test_a_machine_keeps_the_host_contract() -> None:
     def body(yard: Yard) -> None:
         topology = load(Path("topologies/two-hosts.yaml"))
@@ -191,3 +194,19 @@ def _verbs(carrier: MachinesSubstrate, topology: Topology, yard: Yard) -> int:
         with pytest.raises(UsageError, match="is real"):
             network.connect("h1-h2", up=False)
     return 0
+
+
+@pytest.mark.feature("netem")
+def test_delays_between_machines_are_put_in_force_by_netem_and_taken_away_again() -> None:
+    def body(yard: Yard) -> None:
+        done = yard.run(write(yard.out, HELLO), yard.inventory(HOSTS, SHAPED, links="shaped"))
+        run = only_run(yard.out)
+        assert run["state"] == "done", done.stderr
+        for row in run["calibration"]:
+            assert row["between_machines"] == "shaped"
+            assert abs(row["measured_p50_s"] / row["asked_delay_s"] - 1) < 0.3
+        yard.until_clean("m1", "m2")
+        for name in ("m1", "m2"):
+            assert "htb" not in yard.network.host(name).run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
+
+    in_yard(body)

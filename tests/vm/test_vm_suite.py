@@ -56,3 +56,8 @@ def test_open_vswitch_carries_packets_in_the_kernel(tmp_path: Path, long: bool) 
     names = inside(tmp_path, NETWORKS, MININET, DATAPATH, "-k", f"{which} or datapath")
     assert any("datapath" in name for name in names)
     assert len(names) >= 4
+
+
+@pytest.mark.long
+def test_delays_between_machines_are_put_in_force_by_netem(tmp_path: Path) -> None:
+    assert len(inside(tmp_path, "tests/integration/test_machines.py", "-k", "put_in_force_by_netem")) == 1
