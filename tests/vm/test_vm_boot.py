@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from command import ORDINARY_USER, becoming, cli, environment, open_to_all
+from command import ORDINARY_USER, becoming, cli, environment
 from test_kill import family
 
 pytestmark = pytest.mark.feature("uml")
@@ -44,18 +44,17 @@ def leftovers() -> set[str]:
 
 
 @each_user
-def test_work_is_done_in_another_kernel_with_this_machines_files(tmp_path: Path, user: int | None) -> None:
-    open_to_all(tmp_path)
-    with carried("look", tmp_path, () if user is None else becoming(user)) as program:
+def test_work_is_done_in_another_kernel_with_this_machines_files(open_folder: Path, user: int | None) -> None:
+    with carried("look", open_folder, () if user is None else becoming(user)) as program:
         out, err = program.communicate(timeout=120)
     assert program.returncode == 7, err
     release, folder_inside, given, *found = out.split()
     assert release != os.uname().release
-    assert (folder_inside, given) == (str(tmp_path), "word")
+    assert (folder_inside, given) == (str(open_folder), "word")
     assert found == ["netem", "tbf", "openvswitch", "bridge", "netns"]
     assert err == "a word on stderr False\n"
-    assert (tmp_path / "from-the-vm.txt").read_text() == "written inside\n"
-    assert (tmp_path / "from-the-vm.txt").stat().st_uid == (os.geteuid() if user is None else user)
+    assert (open_folder / "from-the-vm.txt").read_text() == "written inside\n"
+    assert (open_folder / "from-the-vm.txt").stat().st_uid == (os.geteuid() if user is None else user)
 
 
 def test_where_user_namespaces_are_forbidden_the_vm_does_without(tmp_path: Path) -> None:

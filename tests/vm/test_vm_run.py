@@ -9,10 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import HELLO, ORDINARY_USER, cli, command, environment, open_to_all, record, write
+from command import HELLO, ORDINARY_USER, cli, command, environment, record, write
 
 pytestmark = pytest.mark.feature("uml")
-QUICKSTART = ("run", "experiments/quickstart.yaml", "--set", "workload.duration=2s", "--no-figures")
+QUICKSTART = ("run", "experiments/quickstart.yaml", "--set", "workload.duration=2s", "--no-figures",
+              "--set", "workload.timeout=60s")  # fmt: skip  # on a busy machine, the VM takes its time
 
 
 def rows(folder: str) -> list[dict[str, str]]:
@@ -20,10 +21,10 @@ def rows(folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_an_ordinary_user_runs_the_quickstart_with_netem(tmp_path: Path) -> None:
-    open_to_all(tmp_path)
+def test_an_ordinary_user_runs_the_quickstart_with_netem(open_folder: Path) -> None:
     user = ORDINARY_USER if os.geteuid() == 0 else None
-    done = cli(*QUICKSTART, "--substrate", "vm", "--out", str(tmp_path), cwd=tmp_path, user=user, timeout=280)
+    done = cli(*QUICKSTART, "--substrate", "vm", "--out", str(open_folder), cwd=open_folder, user=user, timeout=280)
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
     folder = done.stdout.split()[-1]
     found = record(folder)
     assert found["state"] == "done", done.stderr
@@ -31,7 +32,7 @@ def test_an_ordinary_user_runs_the_quickstart_with_netem(tmp_path: Path) -> None
     assert found["mechanisms"]["far"] == "netem"
     assert "User-Mode Linux" in found["features"]["vm"]
     assert sum(row["phase"] == "measure" for row in rows(folder)) == found["summary"]["scheduled"] > 0
-    assert sum(row["status"] == "ok" for row in rows(folder)) > 0.9 * len(rows(folder))
+    assert sum(row["status"] == "ok" for row in rows(folder)) > 0.9 * len(rows(folder)), done.stderr
     assert done.returncode == (0 if found["verdict"]["level"] != "invalid" else 1)
     assert "quickstart: workload" in done.stderr
 
