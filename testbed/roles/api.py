@@ -93,6 +93,9 @@ class Environment(Protocol):
 
     def now(self) -> float: ...
 
+    def wall(self) -> float:
+        """Seconds since 1970, as calendars count them, for what outsiders read; in the twin from a fixed day on."""
+
     async def sleep(self, seconds: float) -> None: ...
 
     def rng(self, name: str) -> random.Random:

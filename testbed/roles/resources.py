@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,10 +24,13 @@ class FunctionResult:
 class Container(Protocol):
     """A worker that is kept for one function, with a private folder under a quota."""
 
-    async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
+    async def run(
+        self, payload: str, time_limit: float | None, answer: Callable[[str], Awaitable[str]] | None = None
+    ) -> FunctionResult:
         """Run the function once; the private folder is empty before and after. Never raises for what it does.
 
-        After a timeout, a crash or an end for want of memory the container can be used again all the same.
+        ``answer`` gets what the function asks, as in :meth:`testbed.roles.api.Environment.run_function`. After a
+        timeout, a crash or an end for want of memory the container can be used again all the same.
         """
 
     async def close(self) -> None:

@@ -170,7 +170,7 @@ class LiveContainer:
         self._init_s = time.perf_counter() - begun
         return result
 
-    async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
+    async def run(self, payload: str, time_limit: float | None, answer: Answer | None = None) -> FunctionResult:
         """Run the function once; a worker that had to be ended is replaced first.
 
         ``init_s`` is what the start of the worker took in its first run, and 0 in the others.
@@ -189,7 +189,7 @@ class LiveContainer:
                 return FunctionResult("", "crash", "its container was closed")
             init_s, self._init_s = self._init_s, 0.0
             limit = time_limit if time_limit is not None and time_limit > 0 else None
-            return await worker.call(*self._workers.number(self._function), payload, init_s, limit)
+            return await worker.call(*self._workers.number(self._function), payload, init_s, limit, answer)
 
     async def _leave(self) -> None:
         worker, self._worker = self._worker, None

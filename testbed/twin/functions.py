@@ -212,12 +212,12 @@ class TwinContainer:
         self._init_s: float | None = init_s  # None: its worker has ended and another is started
         self._storage_bytes, self._rates = storage_bytes, (write_rate, read_rate)
 
-    async def run(self, payload: str, time_limit: float | None) -> FunctionResult:
+    async def run(self, payload: str, time_limit: float | None, answer: Answer | None = None) -> FunctionResult:
         """Run the function once; its private folder is empty before and after."""
         init_s = self._init_s if self._init_s is not None else await self._functions.started(self._function)
         self._init_s = 0.0
         result = await self._functions.carry(
-            self._function, payload, init_s, time_limit, self._storage_bytes, *self._rates
+            self._function, payload, init_s, time_limit, self._storage_bytes, *self._rates, answer
         )
         if result.error in ENDING:
             self._init_s = None
