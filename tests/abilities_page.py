@@ -121,7 +121,7 @@ def _places(columns: Sequence[str], abilities: Sequence[Ability], files: Sequenc
                 return [column, where, _share(rows)]
         return [column, "–", "not run"]
 
-    return table(["Substrate", "Machine", "Abilities shown"], (line(column) for column in columns))
+    return table(["Substrate", "Machine", "Abilities shown, of those tried"], (line(column) for column in columns))
 
 
 def _share(rows: Sequence[Row]) -> str:
