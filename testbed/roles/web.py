@@ -30,12 +30,16 @@ class _Headed:
 
 @dataclass(frozen=True)
 class WebRequest(_Headed):
-    """A request. ``target`` is path and query as on the request line, percent-encoded."""
+    """A request. ``target`` is path and query as on the request line, percent-encoded.
+
+    One that is not ``lasting`` is the last on its connection, which was opened for it: as of peers that keep none.
+    """
 
     verb: str
     target: str
     headers: Fields = ()
     body: bytes = b""
+    lasting: bool = True
 
     @property
     def path(self) -> str:

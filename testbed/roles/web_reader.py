@@ -81,7 +81,7 @@ class RequestReader:
         if body is None:
             return None
         self._head, self._told, self.lasting = None, False, head.lasting
-        return WebRequest(head.verb, head.target, head.headers, body)
+        return WebRequest(head.verb, head.target, head.headers, body, head.lasting)
 
     def should_go_on(self) -> bool:
         """Whether the peer waits to be told to send its body; true once for a request."""

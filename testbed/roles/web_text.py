@@ -73,7 +73,7 @@ class WebText:
         self._fields: dict[bytes, _Fields] = {}
         self._replies: dict[bytes, tuple[int, Fields]] = {}
         self._reply_texts: dict[tuple[int, Fields], bytes] = {}
-        self._request_texts: dict[tuple[str, str, str, Fields], bytes] = {}
+        self._request_texts: dict[tuple[str, str, str, Fields, bool], bytes] = {}
 
     def request_head(self, head: bytes) -> RequestHead:
         """What a head says, from its first line to the end of its last; raises Refused."""
@@ -112,7 +112,7 @@ class WebText:
 
     def begin_request(self, request: WebRequest, host: str, length: int) -> bytes:
         """The head of a request with a body of ``length`` bytes; ``host`` unless it names one. Raises ValueError."""
-        key = (request.verb, request.target, host, request.headers)
+        key = (request.verb, request.target, host, request.headers, request.lasting)
         text = self._request_texts.get(key)
         if text is None:
             text = _request_text(*key)
@@ -143,7 +143,7 @@ class WebText:
         if read.length != len(body):
             raise ValueError(f"a body of {len(body)} bytes where {read.length} are announced")
         headers = tuple(pair for pair in read.headers if pair != ("host", SOME_HOST))
-        return WebRequest(read.verb, read.target, headers, body)
+        return WebRequest(read.verb, read.target, headers, body, read.lasting)
 
 
 def _keep(known: dict[K, V], key: K, value: V, size: int) -> None:
@@ -169,11 +169,12 @@ def _reply_text(status: int, headers: Fields) -> bytes:
     return _lines(f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n", headers)
 
 
-def _request_text(verb: str, target: str, host: str, headers: Fields) -> bytes:
+def _request_text(verb: str, target: str, host: str, headers: Fields, lasting: bool) -> bytes:
     if _VERB.fullmatch(verb) is None or _TARGET.fullmatch(target) is None:
         raise ValueError(f"not a request that can be sent: {verb!r} {target[:200]!r}; expected a percent-encoded path")
     named = any(name.lower() == "host" for name, _ in headers)
-    return _lines(f"{verb} {target} HTTP/1.1\r\n" + ("" if named else f"host: {host}\r\n"), headers)
+    first = f"{verb} {target} HTTP/1.1\r\n" + ("" if named else f"host: {host}\r\n")
+    return _lines(first if lasting else f"{first}connection: close\r\n", headers)
 
 
 def _fields(text: str) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:

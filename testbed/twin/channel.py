@@ -164,6 +164,8 @@ class Channel:
         self._life += 1
         if self._connection is not None:
             self._connection.close()
+        if self._peer is not None:
+            self._peer.accepted.pop(self, None)
         self._connection = self._out = self._home = self._peer = None
         lost, self.under_way = self.under_way, {}
         self._waiting.clear()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from testbed.twin.agent import Agent
     from testbed.twin.world import World
 
+BEGINNING = 1_700_000_000.0  # where calendars stand in the twin at time 0
+
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -38,11 +40,16 @@ class TwinEnvironment:
         self._world, self._agent, self._loop, self._wire = world, agent, world.loop, agent.wire
         self._streams: dict[str, random.Random] = {}
         self._channels: dict[str, Channel] = {}
+        self._passing: dict[Channel, None] = {}  # of one exchange each
         self._patience: dict[float, Patience] = {}
 
     def now(self) -> float:
         """Virtual seconds."""
         return self._loop.now
+
+    def wall(self) -> float:
+        """Seconds since 1970: the twin's time begins on the same day in each run."""
+        return BEGINNING + self._loop.now
 
     def sleep(self, seconds: float) -> Any:
         """Wait; a negative time counts as none. All that is ready at this moment goes first."""
@@ -64,7 +71,8 @@ class TwinEnvironment:
         """Call a method at ``host:port``; raises CallFailed when no answer came within ``timeout`` seconds."""
         if not self._agent.alive:
             await self._world.grave()
-        channel = self._channels.get(address) or self._channel(address)
+        lasting = getattr(message, "lasting", True)
+        channel = (self._channels.get(address) if lasting else None) or self._channel(address, lasting)
         future: asyncio.Future[bytes] = asyncio.Future(loop=self._loop)
         exchange = Call(method, self._wire.encode(message), future, address, timeout)
         patience = self._patience.get(timeout)
@@ -76,14 +84,21 @@ class TwinEnvironment:
             data = await future
         finally:
             channel.under_way.pop(exchange, None)
+            if not lasting:
+                self._passing.pop(channel, None)
+                channel.broken("its one exchange is over")
         reply: Reply = self._wire.decode(method.reply, data)
         return reply
 
-    def _channel(self, address: str) -> Channel:
+    def _channel(self, address: str, lasting: bool = True) -> Channel:
         server = self._world.node_at(address)
         if server is None:
             raise CallFailed("unreachable", f"no route to {address}")
-        channel = self._channels[address] = Channel(self._world, self._agent, address, server)
+        channel = Channel(self._world, self._agent, address, server)
+        if lasting:
+            self._channels[address] = channel
+        else:
+            self._passing[channel] = None
         return channel
 
     async def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
@@ -139,6 +154,7 @@ class TwinEnvironment:
 
     def hang_up(self) -> None:
         """End all connections that this agent opened, without a word to its own calls."""
-        for channel in self._channels.values():
+        for channel in (*self._channels.values(), *self._passing):
             channel.broken("this agent ended")
         self._channels.clear()
+        self._passing.clear()

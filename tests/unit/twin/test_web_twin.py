@@ -53,9 +53,9 @@ class Shops(System):
         return WebWire()
 
 
-def visited(story: Any, code: Any = None) -> Any:
+def visited(story: Any, code: Any = None, network: str = SLOW) -> Any:
     """What ``story(call)`` of a visitor on a gave, with a shop on b."""
-    made = World(parse(SLOW, "slow.yaml"), Shops(), 1, TwinOptions(tcp_efficiency=1.0), codes=Codes({"f": code}))
+    made = World(parse(network, "slow.yaml"), Shops(), 1, TwinOptions(tcp_efficiency=1.0), codes=Codes({"f": code}))
     places = {"shop": ("b",), "visitor": ("a",)}
     agents = {
         node: made.agent(made.site(node, role, places, {"f": Function(name="f")}), Parameters())
@@ -81,6 +81,18 @@ def test_a_message_takes_the_time_of_its_true_bytes() -> None:
         assert env.now() - begun == pytest.approx((len(sent) + len(back) + 10_000) / 10_000, rel=0.01)
 
     visited(story)
+
+
+def test_a_request_that_is_the_last_on_its_connection_waits_for_a_new_one() -> None:
+    async def story(env: Any, call: Any) -> None:
+        took = []
+        for lasting in (True, True, False, False, True):
+            begun = env.now()
+            await call(WebRequest("GET", "/parts", lasting=lasting))
+            took.append(env.now() - begun)
+        assert took == pytest.approx([0.2, 0.1, 0.2, 0.2, 0.1], rel=0.01)  # a handshake and an exchange, or that alone
+
+    visited(story, network=SLOW.replace("rate: 80kbit", "delay: 50ms"))
 
 
 def test_a_function_asks_the_role_that_runs_it() -> None:
