@@ -42,7 +42,7 @@ class _Session:
             self.size += _bytes(key) + _bytes(list_text(whole))
         before = len(self.lists[key])
         self.lists[key].extend(values)
-        commas = len(values) - (before == 0)
+        commas = len(values) - (before == 0 and len(values) > 0)
         self.size += sum(_bytes(json.dumps(value, ensure_ascii=False)) for value in values) + commas
 
     def remove(self, key: str) -> None:
@@ -108,12 +108,12 @@ class EmbeddedStorage:
             return
         data = _packed(make())
         try:
+            if self._written > self._compact_above:
+                self._compact()  # of what has been acknowledged so far: this entry comes behind it
             self._journal.append(data)
         except OSError as error:
             raise StorageFailed(f"the journal cannot be written: {error}") from error
         self._written += len(data)
-        if self._written > self._compact_above:
-            self._compact()
 
     def _compact(self) -> None:
         assert self._journal is not None
@@ -147,6 +147,10 @@ class EmbeddedStorage:
     async def requests(self, session: str) -> Iterable[str]:
         """The requests that have been carried out."""
         return self.numbers(session)
+
+    async def carried_out(self, session: str, request: str) -> bool:
+        """Whether a request has been carried out."""
+        return request in self.numbers(session)
 
     def numbers(self, session: str) -> Iterable[str]:
         """The same, for those that cannot wait."""

@@ -89,7 +89,7 @@ class Gateway:
     async def _run(self, name: str, request: WebRequest, record: Record, reads: bool) -> WebReply:
         session = record.token.session
         number = request.header(REQUEST_ID) if self._location.options.request_ids else ""
-        if number and number in await self._book.storage.requests(session):
+        if number and await self._book.storage.carried_out(session, number):
             return said(208, "This request has been carried out before.\n", ("x-location", self._location.place.name))
         db = EdgeDb(self._book.storage, session, lambda: self._details(request, session))
         result, queue_s = await self._location.runner.run(name, _text(request.body), db)

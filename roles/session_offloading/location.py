@@ -64,6 +64,11 @@ class Location(Role):
         self.taking.resume()
 
     async def _storage(self, env: Environment) -> Storage:
+        if self.options.storage == "redis":
+            from roles.session_offloading import redis_server, redis_storage  # others start faster without
+
+            where = self.site.address, self.options.redis_port
+            return redis_storage.RedisStorage(await redis_server.redis_server(env, *where, keep=self.options.persist))
         return EmbeddedStorage(env.journal("sessions") if self.options.persist else None)
 
     async def _recall(self) -> None:

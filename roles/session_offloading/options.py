@@ -60,7 +60,10 @@ class LocationOptions(Parameters):
         (), description="What the levels of the tree are called, the root's first. Default: cloud, cloudlet, edge."
     )
     functions: dict[str, Deployed] = Field({}, description="Function -> where it is deployed. Default: everywhere.")
-    storage: Literal["embedded"] = Field("embedded", description="Where sessions are kept.")
+    storage: Literal["embedded", "redis"] = Field(
+        "embedded", description="Where sessions are kept: in the agent, or in a redis-server that it starts."
+    )
+    redis_port: Port = Field(6379, description="Of the redis-server, on the location's own address.")
     persist: bool = Field(True, description="Whether what was acknowledged survives a crash of the agent.")
     status: Literal["accept", "reject"] = Field("accept", description="The offloading status at the beginning.")
     busy: Literal["hold", "503"] = Field(

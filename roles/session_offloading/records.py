@@ -74,6 +74,9 @@ class Storage(Protocol):
     async def requests(self, session: str) -> Iterable[str]:
         """The requests of a session that have been carried out."""
 
+    async def carried_out(self, session: str, request: str) -> bool:
+        """Whether a request of a session has been carried out."""
+
     async def write(self, record: Record, changes: Changes, *, fresh: bool = False) -> None:
         """Put record and changes down together. ``fresh``: in the place of all data of the session."""
 

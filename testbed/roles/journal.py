@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -23,12 +24,21 @@ class FileJournal:
         self._path = path
         self._known: list[bytes] | None = list(_whole(path.read_bytes() if path.exists() else b""))
         self._file = path.open("ab", buffering=0)
-        self._file.truncate(sum(_HEAD.size + len(record) for record in self._known))
+        self._end = sum(_HEAD.size + len(record) for record in self._known)
+        self._file.truncate(self._end)
 
     def append(self, record: bytes) -> None:
-        """Write a record; when this returns, the process may die."""
+        """Write a record; when this returns, the process may die. Raises OSError if there is no room: it is none."""
         self._known = None
-        self._file.write(_packed(record))
+        data = _packed(record)
+        try:
+            written = self._file.write(data)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written", str(self._path))
+        except OSError:
+            self._file.truncate(self._end)  # whatever follows would be behind half a record, and lost
+            raise
+        self._end += len(data)
 
     def records(self) -> Sequence[bytes]:
         """All whole records, in order."""
@@ -40,6 +50,8 @@ class FileJournal:
         with fresh.open("wb") as file:
             for record in records:
                 file.write(_packed(record))
+            file.flush()
+            self._end = file.tell()
         self._known = None
         self._file.close()
         fresh.replace(self._path)

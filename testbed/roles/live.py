@@ -108,7 +108,7 @@ class LiveEnvironment:
         self.node = site.node
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._site, self._wire, self._functions, self._offset = site, wire, functions, clock_offset
-        self._folder = folder
+        self.folder = folder
         self._disks: dict[str, Disk] = {}
         self._journals: dict[str, FileJournal] = {}
         self._tables = {table.name: TableFile(folder, table) for table in tables}
@@ -119,6 +119,10 @@ class LiveEnvironment:
     def now(self) -> float:
         """Seconds on the run's reference clock."""
         return time.monotonic() + self._offset
+
+    def wall(self) -> float:
+        """Seconds since 1970 on this machine's calendar."""
+        return time.time()
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative time counts as none."""
@@ -177,14 +181,14 @@ class LiveEnvironment:
     def files(self, name: str, read_rate: float | None = None, write_rate: float | None = None) -> Files:
         """The agent's disk ``name``, in its folder ``files/name``; the same one at each call."""
         if name not in self._disks:
-            folder = self._folder / "files" / encoded(name)
+            folder = self.folder / "files" / encoded(name)
             self._disks[name] = Disk(folder, self._site.address, read_rate, write_rate)
         return self._disks[name]
 
     def journal(self, name: str) -> Journal:
         """The agent's journal ``name``, in its folder ``journals``; the same one at each call."""
         if name not in self._journals:
-            self._journals[name] = FileJournal(journal_file(self._folder, name))
+            self._journals[name] = FileJournal(journal_file(self.folder, name))
         return self._journals[name]
 
     def emit(self, table: str, row: Row) -> None:

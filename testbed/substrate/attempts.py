@@ -189,6 +189,10 @@ ROWS: Mapping[str, Row] = {
     ),
     "uml": Row(vm_host.installed, "no substrate vm", "apt-get install user-mode-linux kmod"),
     "bird": Row(_program("bird", "--version"), "fixed routes (`protocol: static`)", "apt-get install bird2"),
+    "redis-server": Row(
+        _program("redis-server", "--version"), "sessions are kept inside agents", "apt-get install redis-tools, and a "
+        "link redis-server to its redis-check-rdb"
+    ),
     "slirp4netns": Row(_program("slirp4netns", "--version"), "networks without --nat", "apt-get install slirp4netns"),
     "sudo": Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }

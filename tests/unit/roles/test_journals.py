@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -36,6 +37,25 @@ def test_half_a_record_is_none_and_the_next_takes_its_place(cut: int, tmp_path_f
     assert list(again.records()) == [b"whole"]
     again.append(b"next")
     assert list(FileJournal(path).records()) == [b"whole", b"next"]
+
+
+def test_a_record_without_room_is_refused_and_none_behind_it_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.log"
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        journal = FileJournal(path)
+        journal.append(b"first")
+        for _ in range(2):  # cut short, and no room at all
+            with pytest.raises(OSError, match=r"bytes could be written|too large"):
+                journal.append(b"x" * 2000)
+        journal.append(b"second")
+        journal.replace([b"both"])
+        journal.append(b"third")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(FileJournal(path).records()) == [b"both", b"third"]
 
 
 def test_a_record_outlives_the_process_that_is_killed_right_after_writing_it(tmp_path: Path) -> None:
