@@ -65,9 +65,12 @@ class Book:
     async def gone(self, session: str, current: str) -> None:
         """Its data are elsewhere for good; who asks here is sent to ``current``."""
         record = self.records[session]
-        left = Record(record.token.at(current), record.version, here=False)
-        await self.storage.drop(left)
-        self.records[session] = left
+        await self._left(Record(record.token.at(current), record.version, here=False))
+
+    async def _left(self, record: Record) -> None:
+        session = record.token.session
+        await self.storage.drop(record)
+        self.records[session] = record
         self.given.pop(session, None)
         self.used.pop(session, None)
 
@@ -77,12 +80,18 @@ class Book:
         await self.write(replace(self.records[session], leaving=""), Changes())
 
     async def learned(self, token: SessionToken, version: Version | None) -> bool:
-        """The holder of an own session tells where it is; False for news that are old. A tool tells no version."""
+        """The holder of an own session tells where it is; False for news that are old. A tool tells no version.
+
+        If the session was leaving here, whoever was given its data has them: they are dropped in the same moment.
+        """
         known = self.records[token.session]
         version = version or known.version.next
-        if version.birth == known.version.birth and version.moves < known.version.moves:
+        if version.birth == known.version.birth and version.moves < known.version.moves + bool(known.leaving):
             return False
-        await self.write(replace(known, token=token, version=version), Changes())
+        if known.leaving:
+            await self._left(Record(token, version, here=False))
+        else:
+            await self.write(replace(known, token=token, version=version), Changes())
         return True
 
     async def forget(self, session: str) -> None:

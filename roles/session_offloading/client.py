@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -49,7 +49,8 @@ class SessionClient(Client):
             headers[REQUEST_ID] = f"{self.site.node}-{invocation.invocation_id}"
         start = self._last.get(session, self._edge) if self._options.remember else self._edge
         target = f"/function/{quote(invocation.function)}"
-        request = WebRequest("POST", target, fields(headers), invocation.payload.encode("utf-8", "surrogatepass"))
+        body = invocation.payload.encode("utf-8", "surrogatepass")
+        request = WebRequest("POST", target, fields(headers), body, self._options.keep_alive)
         due, hops = env.now() + timeout, list[_Hop]()
         try:
             reply = await self._followed(env, request, start, due, hops)
@@ -79,8 +80,7 @@ class SessionClient(Client):
                 raise CallFailed("protocol", f"after {len(hops)} redirects still no answer: {way}")
             to = urlsplit(reply.header("location"))
             address = to.netloc
-            request = WebRequest(request.verb, f"{to.path}?{to.query}" if to.query else to.path, request.headers,
-                                 request.body)  # fmt: skip
+            request = replace(request, target=f"{to.path}?{to.query}" if to.query else to.path)
 
     async def _asked(self, env: Environment, request: WebRequest, address: str, timeout: float) -> WebReply:
         """The answer; asked once more where requests are numbered and no answer came."""

@@ -142,7 +142,8 @@ class Commands:
             raise Refused(503, f"The session {token.session!r} is on its way to {record.leaving}.")
         if not await self._book.learned(token, version):
             return said(200, f"Known already, and more: {record.token}\n")
-        await self._location.giving.learned(self._book.records[token.session])
+        if record.leaving:
+            self._location.giving.settled(token.session)
         return said(200, f"Updated:\n\tOld: {record.token}\n\tNew: {token}\n")
 
     # Propagation.

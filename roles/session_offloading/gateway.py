@@ -41,6 +41,8 @@ class Gateway:
     async def _answer(self, request: WebRequest) -> WebReply:
         path = request.path
         name = path.removeprefix(_FUNCTION).rstrip("/")
+        if self._location.options.overhead:
+            await self._location.env.sleep(self._location.options.overhead)
         if not path.startswith(_FUNCTION) or not name:
             raise Refused(404, f"There is nothing at {path[:200]!r}; functions are below {_FUNCTION}.")
         if name == MANAGER:

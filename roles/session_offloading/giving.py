@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from roles.session_offloading.book import Book
-from roles.session_offloading.messages import MOVE, VERSION, Refused, Version, version_of, written
+from roles.session_offloading.messages import MOVE, OWNER, VERSION, Refused, Version, version_of, written
 from roles.session_offloading.place import Post
 from roles.session_offloading.records import Record, StorageFailed
 from testbed.roles.web import WebReply, WebRequest, told
@@ -77,6 +77,8 @@ class Giving:
         if request.header(CONFIRM):
             return await self._confirmed(record, taker, request)
         self._signing.check(request, record.token, "migrate")
+        if request.header(OWNER, record.token.owner) != record.token.owner:
+            raise Refused(403, f"The session {session!r} is of {record.token.owner}, not of {request.header(OWNER)}.")
         self.asked[taker] = self.asked.get(taker, 0) + 1
         if not taker:
             return await self._at_once(session)
@@ -142,18 +144,13 @@ class Giving:
             await self._take_leave(record)
         return told(200, {"session": record.token.session, "confirmed": True})
 
-    async def learned(self, record: Record) -> None:
-        """An own session's record has a newer version: so whoever was given the data has them."""
-        if record.leaving:
-            await self._book.gone(record.token.session, record.token.current)
-            self._wake(record.token.session)
-
     async def _take_leave(self, record: Record) -> None:
         token = record.token
         await self._book.gone(token.session, record.leaving if token.owner == self._book.name else token.owner)
-        self._wake(token.session)
+        self.settled(token.session)
 
-    def _wake(self, session: str) -> None:
+    def settled(self, session: str) -> None:
+        """A session that was leaving is elsewhere for good."""
         self.left(session)
         if session in self._settled:
             self._settled[session].set()

@@ -49,7 +49,7 @@ class Location(Role):
         """Open the storage, take up what an earlier life has left, serve."""
         self.env, options = env, self.options
         self.book = book = Book(self.place.name, await self._storage(env))
-        self.courier = Courier(env, self.place, options.call_timeout)
+        self.courier = Courier(env, self.place, options)
         self.runner = Runner(env, self.functions, self._deployed, options.speed)
         post = Post(self.place, self.courier, self.signing, env, options.ask_again)
         self.giving = Giving(book, post, options.largest_session)

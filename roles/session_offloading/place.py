@@ -114,8 +114,8 @@ class Post:
 class Courier:
     """Sends commands to other locations."""
 
-    def __init__(self, env: Environment, place: Place, timeout: float) -> None:
-        self._env, self._place, self._timeout = env, place, timeout
+    def __init__(self, env: Environment, place: Place, options: LocationOptions) -> None:
+        self._env, self._place, self._options = env, place, options
 
     async def send(
         self,
@@ -129,8 +129,9 @@ class Courier:
         """The answer, whatever its status; raises Refused (502) if there is none."""
         target = f"/function/{MANAGER}?{urlencode({'command': command, **query}, errors='surrogatepass')}"
         kind = {"content-type": "application/json"} if body else {}
-        request = WebRequest("POST", target, fields({**kind, **headers}), body)
+        request = WebRequest("POST", target, fields({**kind, **headers}), body, self._options.keep_alive)
+        patience = timeout or self._options.call_timeout
         try:
-            return await self._env.call(self._place.address(location), WEB, request, timeout or self._timeout)
+            return await self._env.call(self._place.address(location), WEB, request, patience)
         except CallFailed as failure:
             raise Refused(502, f"The location {location} does not answer to {command}: {failure}.") from failure

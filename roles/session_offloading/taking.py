@@ -15,6 +15,7 @@ from roles.session_offloading.book import Book
 from roles.session_offloading.giving import CONFIRM, REQUESTS
 from roles.session_offloading.messages import (
     MOVE,
+    OWNER,
     VERSION,
     Refused,
     SessionToken,
@@ -67,7 +68,11 @@ class Taking:
         session = token.session
         async with self._book.locks.move(session):
             if self._book.serves(session):
-                return self._book.records[session]
+                record = self._book.records[session]
+                if record.token.owner != token.owner:
+                    raise Refused(403, f"{self._place.name} has a session {session!r} of {record.token.owner} already; "
+                                  f"this one claims to be of {token.owner}.")  # fmt: skip
+                return record
             self._book.taking.add(session)
             try:
                 record = await self._fetch(token)
@@ -79,10 +84,11 @@ class Taking:
 
     async def _fetch(self, token: SessionToken) -> Record:
         begun = self._env.now()
-        headers = {MOVE: self._place.name, **self._signing.proof(token, "migrate")}
+        headers = {MOVE: self._place.name, OWNER: token.owner, **self._signing.proof(token, "migrate")}
         reply = await self._courier.send(token.current, "migrate-session", headers=headers, session=token.session)
         if reply.status != 200:
-            raise Refused(502, f"{token.current} does not give {token.session!r}: {reply.status} {reply.text[:200]}")
+            status = 403 if reply.status == 403 else 502
+            raise Refused(status, f"{token.current} does not give {token.session!r}: {reply.status} {reply.text[:200]}")
         version = version_of(reply.header(VERSION))
         if version is None:
             raise Refused(400, f"{token.current} does not have the session {token.session!r}.")
@@ -127,7 +133,7 @@ class Taking:
         """Tell the owner, then the giver; False if the owner has not heard it."""
         if record.token.owner != self._place.name and not await self._tell_owner(record):
             return False
-        if giver:
+        if giver and giver != record.token.owner:  # an owner who knows where its session is has let go of the data
             await self._confirm(record, giver)
         return True
 
