@@ -25,6 +25,7 @@ ONLOAD_TO = "x-onload-location"
 REQUEST_ID = "x-session-request-id"
 VERSION = "x-session-version"
 MOVE = "x-session-move"  # the taker's name: it will say whether it has the data, until then they are kept
+OWNER = "x-session-owner"  # of the session that the taker was told of: that of another, with the same name, stays
 PROOF = "x-session-proof"
 MOST_NAME_BYTES = 1024
 

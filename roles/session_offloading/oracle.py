@@ -42,7 +42,10 @@ class Oracle(Role):
                 env.emit("so_decisions", {"t": env.now(), "location": location, "did": str(failure)})
 
     async def _once(self, env: Environment, location: str) -> None:
-        found = json.loads((await self._send(env, location, "metrics")).content)
+        reply = await self._send(env, location, "metrics")
+        if reply.status != 200:
+            raise CallFailed("protocol", f"{location} tells no metrics: {reply.status} {reply.text.strip()[:200]}")
+        found = json.loads(reply.content)
         before = self._before.get(location)
         now = look(found, before[1] if before else None)
         done = []
