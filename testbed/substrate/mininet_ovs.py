@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from testbed.errors import MachineLacks, TestbedError
 from testbed.linux import entered
 from testbed.shaping import offload
 from testbed.shaping.base import Port
+from testbed.substrate import programs
 from testbed.substrate.arena import RUNTIME
 from testbed.substrate.base import Capabilities
 from testbed.substrate.layout import FABRIC, Layout
@@ -31,7 +33,7 @@ from testbed.substrate.mininet_nodes import Bridge, bridge_name
 from testbed.topology.model import End, Interface, Link, Topology
 
 _FOLDER = RUNTIME.parent / "openvswitch"  # where Debian's tools look
-_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+_SCHEMA = "usr/share/openvswitch/vswitch.ovsschema"
 _PATIENCE_S = 20
 _END_S = 5.0
 _EVERYONE = "priority=1,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00,actions=flood"
@@ -42,7 +44,7 @@ class OpenSwitch(Bridge):
 
     def dpctl(self, *args: str) -> Any:
         """``dpctl dump-flows`` of Mininet's command line."""
-        return self.cmd("ovs-ofctl", args[0], self, *args[1:])
+        return self.cmd(programs.find("ovs-ofctl"), args[0], self, *args[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,18 @@ def _start_daemons(fabric: int, path: Datapath, undo: ExitStack) -> None:
     _FOLDER.mkdir()
     undo.callback(shutil.rmtree, _FOLDER)
     database, socket = _FOLDER / "conf.db", _FOLDER / "db.sock"
-    _run(["ovsdb-tool", "create", str(database), str(_SCHEMA)])
+    _run(["ovsdb-tool", "create", str(database), str(_schema())])
     _daemon(["ovsdb-server", str(database), f"--remote=punix:{socket}"], fabric, undo)
     _await(socket)
     _vsctl(["--no-wait", "init"])
     wish = ["--enable-dummy"] if path.kind == "dummy" else []
     _daemon(["ovs-vswitchd", f"unix:{socket}", *wish], fabric, undo)
+
+
+def _schema() -> Path:
+    """The database's schema: the machine's, or that of the package which `./tb test` has unpacked."""
+    installed = Path("/", _SCHEMA)
+    return installed if installed.exists() else Path(sys.prefix, "debian", _SCHEMA)
 
 
 def _await(socket: Path) -> None:
@@ -173,7 +181,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _found(argv: Sequence[str]) -> list[str]:
-    program = shutil.which(argv[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    program = programs.find(argv[0])
     if program is None:
         raise MachineLacks(f"{argv[0]} for switches of Open vSwitch", "apt-get install openvswitch-switch.")
     return [program, *argv[1:]]
