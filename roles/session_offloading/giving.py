@@ -18,7 +18,7 @@ from roles.session_offloading.place import Post
 from roles.session_offloading.records import Record, StorageFailed
 from testbed.roles.web import WebReply, WebRequest, told
 
-CONFIRM = "x-session-confirm"
+CONFIRM = "x-session-confirm"  # the version that the taker has now
 REQUESTS = "x-session-requests"  # how many entries of the body, at its end, are numbers of requests
 _EMPTY = b'{"session_data":[]}'
 
@@ -140,9 +140,11 @@ class Giving:
 
     async def _confirmed(self, record: Record, taker: str, request: WebRequest) -> WebReply:
         self._signing.check(request, record.token, "confirm")
-        if record.leaving == taker:
+        # What comes late may be of an earlier move between the same two: the version tells.
+        confirmed = record.leaving == taker and version_of(request.header(CONFIRM)) == record.version.next
+        if confirmed:
             await self._take_leave(record)
-        return told(200, {"session": record.token.session, "confirmed": True})
+        return told(200, {"session": record.token.session, "confirmed": confirmed})
 
     async def _take_leave(self, record: Record) -> None:
         token = record.token

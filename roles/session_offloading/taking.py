@@ -94,6 +94,7 @@ class Taking:
             raise Refused(400, f"{token.current} does not have the session {token.session!r}.")
         requests = json.loads(reply.header(REQUESTS) or "[]")
         record = await self._book.arrived(token, version.next, read(reply.content), requests)
+        self._book.used[token.session] = self._env.now()
         await self._note(token, self._env.now() - begun)
         return record
 
@@ -150,7 +151,7 @@ class Taking:
     async def _confirm(self, record: Record, giver: str) -> None:
         """The giver may forget the data. If it does not hear this, it will ask."""
         before = record.token.at(giver)
-        headers = {MOVE: self._place.name, CONFIRM: "yes", **self._signing.proof(before, "confirm")}
+        headers = {MOVE: self._place.name, CONFIRM: str(record.version), **self._signing.proof(before, "confirm")}
         try:
             await self._courier.send(giver, "migrate-session", headers=headers, session=record.token.session)
         except Refused:
