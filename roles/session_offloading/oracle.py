@@ -48,14 +48,18 @@ class Oracle(Role):
         found = json.loads(reply.content)
         before = self._before.get(location)
         now = look(found, before[1] if before else None)
-        done = []
+        done, took = [], dict[str, list[float]]()
         for decision in self._policy(now, before[0] if before else None):
+            begun = env.now()
             reply = await self._told(env, location, decision, now.status)
             done.append(decision if reply.status == 200 else f"{decision}: {reply.text.strip()[:120]}")
+            if reply.status == 200:
+                took.setdefault(decision.partition(" ")[0], []).append(env.now() - begun)
         self._before[location] = now, found
         env.emit("so_decisions", {
             "t": env.now(), "location": location, "sessions": len(now.sessions), "size_bytes": now.size_bytes,
             "busy": now.busy, "waiting": now.waiting, "response_s": now.response_s, "did": "; ".join(done),
+            "offload_s": _mean(took.get("offload")), "onload_s": _mean(took.get("onload")),
         })  # fmt: skip
 
     async def _told(self, env: Environment, location: str, decision: str, status: str) -> WebReply:
@@ -74,6 +78,10 @@ class Oracle(Role):
         target = f"/function/{MANAGER}?{urlencode({'command': command, **query})}"
         request = WebRequest("POST", target, fields(headers or {}))
         return await env.call(self.site.endpoint(location, self._options.port), WEB, request, PATIENCE_S)
+
+
+def _mean(times: list[float] | None) -> float | None:
+    return sum(times) / len(times) if times else None
 
 
 def look(found: Mapping[str, Any], before: Mapping[str, Any] | None) -> Look:
