@@ -44,7 +44,9 @@ class Point:
         return {path: str(at(self.inputs, path)) for path in self.inputs.get("sweep") or {}}
 
     def metric(self, name: str) -> float | None:
-        """A column of ``summary.csv`` over all functions; None where the run has none."""
+        """A column of ``summary.csv`` over all functions, or what the run measured beside; None where it has none."""
+        if name in self.frames.record.measures:
+            return self.frames.record.measures[name]
         table = self.frames.table("summary")
         rows = table[table["function"] == "*"]
         if name not in table.columns:
@@ -117,6 +119,7 @@ class Scale:
 
 
 def _unit(metric: str) -> tuple[float, str]:
+    metric = re.sub(r"^.*\.(\w+)\.(?!count)\w+$", r"\1", metric)  # the column, of a dataset's
     if metric.endswith("_s"):
         return 1e3, "ms"
     return (1e2, "%") if metric.endswith("share") else (1.0, "1/s" if metric == "throughput" else "")
@@ -169,7 +172,7 @@ def _published(axes: Axes, point: Point, metric: str, x: str, scale: Scale) -> N
 
 def _dress(figure: Figure, axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scale) -> None:
     _, unit = _unit(metric)
-    words = re.sub(r"_s$", "", metric).replace("_", " ")
+    words = re.sub(r"_s(?=\.|$)", "", metric).replace("_", " ")
     figure.suptitle(f"{points[0].frames.record.experiment}: {words}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     axes.set_ylabel(f"{words} ({unit})" if unit else words)
     axes.set_xlabel(f"{x} ({scale.unit})" if scale.unit else x)

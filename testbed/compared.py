@@ -10,7 +10,8 @@ from typing import Any
 
 from testbed import agreement, store
 from testbed.agreement import Error, Mean, Seen, Setting
-from testbed.experiment.model import Experiment, PublishedValue
+from testbed.experiment.claims import PublishedValue
+from testbed.experiment.model import Experiment
 
 WORST = ("none", "valid", "suspect", "invalid")
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from testbed import store
 from testbed.background.flows import Outcome
 from testbed.collect import invocations, summary
+from testbed.collect.measure import measure
 from testbed.collect.pcap import Captures
 from testbed.collect.sampler import Cost
 from testbed.collect.schema import BACKGROUND, INVOCATIONS, SUMMARY
@@ -75,9 +76,20 @@ def conclude(run: Run, experiment: Experiment, traces: Traces | None, complete: 
             run.rows(BACKGROUND, (each.row() for each in traces.background))
         if traces.captures is not None:
             traces.captures.flows(traces.t0)
-    if experiment.file.published and not experiment.file.sweep:
-        record.published = compare(experiment.file.published, [({}, record.summary)])
+    if experiment.file.published:
+        _compare(run, experiment)
     (run.folder / "topology.svg").write_text(svg(experiment.topology, _loads(experiment, traces)), encoding="utf-8")
+
+
+def _compare(run: Run, experiment: Experiment) -> None:
+    """What was measured of that which was published; the points of a sweep are compared together, by the sweep."""
+    record, published = run.record, experiment.file.published
+    assert published is not None
+    for name in published.metrics:
+        if name not in record.summary:
+            record.measures[name] = measure(run.folder, name, published.lengths)
+    if not experiment.file.sweep:
+        record.published = compare(published, [({}, record.results)])
 
 
 def _schedules(run: Run, experiment: Experiment) -> None:

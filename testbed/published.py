@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from testbed.experiment.model import Jump, Published, PublishedValue
+from testbed.experiment.claims import Crossing, Jump, Order, Published, PublishedValue, Rise
 
 Point = tuple[Mapping[str, Any], Mapping[str, Any]]  # what the sweep set, the summary row measured there
 
 
 def compare(published: Published, points: Sequence[Point]) -> dict[str, Any]:
-    """The rows that reports and figures show: for each published value or jump what was measured, and the judgement.
+    """The rows that reports and figures show: for each published value or shape what was measured, and the judgement.
 
     ``points`` are (swept values, summary row over all functions); a run without a sweep has one point with no values.
     A row is ``reproduced`` if the measured value exists and differs by at most the stated tolerance.
     """
     rows = [_value(each, points) for each in published.values]
     rows += [_jump(each, points) for each in published.jumps]
+    rows += [_rise(each, points) for each in published.rises]
+    rows += [_crossing(each, points) for each in published.crossings]
+    rows += [_order(each, points) for each in published.orders]
     return {"source": published.source, "rows": rows, "reproduced": all(row["reproduced"] for row in rows)}
 
 
 def _value(claim: PublishedValue, points: Sequence[Point]) -> dict[str, Any]:
-    measured = [row.get(claim.metric) for swept, row in points if _fits(claim.at, swept)]
-    value = measured[0] if measured else None
+    return _number(claim, _at(claim.metric, claim.at, points), claim.at)
+
+
+def _number(claim: PublishedValue | Rise | Crossing, value: float | None, at: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a claim that is a number."""
     difference = None if value is None else value / claim.value - 1
     return {
         "name": claim.name,
         "metric": claim.metric,
-        "at": claim.at,
+        "at": at,
         "published": claim.value,
         "measured": value,
         "difference": difference,
         "tolerance": claim.tolerance,
         "reproduced": difference is not None and abs(difference) <= claim.tolerance,
     }
+
+
+def _at(metric: str, at: Mapping[str, Any], points: Sequence[Point]) -> float | None:
+    measured = [row.get(metric) for swept, row in points if _fits(at, swept)]
+    return measured[0] if measured else None
 
 
 def _fits(at: Mapping[str, Any], swept: Mapping[str, Any]) -> bool:
@@ -62,4 +73,41 @@ def _jump(claim: Jump, points: Sequence[Point]) -> dict[str, Any]:
         "difference": None,
         "tolerance": None,
         "reproduced": growth is not None and growth >= claim.factor and calm,
+    }
+
+
+def _rise(claim: Rise, points: Sequence[Point]) -> dict[str, Any]:
+    before, after = (_at(claim.metric, at, points) for at in claim.between)
+    return _number(claim, None if before is None or after is None else after - before, {})
+
+
+def _crossing(claim: Crossing, points: Sequence[Point]) -> dict[str, Any]:
+    """Between the two points where the curves change places, both count as straight."""
+    one, other = (dict(_curve(claim, at, points)) for at in claim.between)
+    gaps = [(x, one[x] - other[x]) for x in sorted(one.keys() & other.keys())]
+    changes = ((a, b) for a, b in pairwise(gaps) if a[1] * b[1] <= 0 and a[1] != b[1])
+    found = (a[0] + (b[0] - a[0]) * a[1] / (a[1] - b[1]) for a, b in changes)
+    return _number(claim, next(found, None), {})
+
+
+def _curve(claim: Crossing, at: Mapping[str, Any], points: Sequence[Point]) -> Iterator[tuple[float, float]]:
+    for swept, row in points:
+        places = [x for path, x in swept.items() if path == claim.over or path.endswith(f".{claim.over}")]
+        if places and isinstance(places[0], int | float) and _fits(at, swept) and row.get(claim.metric) is not None:
+            yield places[0], row[claim.metric]
+
+
+def _order(claim: Order, points: Sequence[Point]) -> dict[str, Any]:
+    values = [_at(claim.metric, at, points) for at in claim.rising]
+    known = [value for value in values if value is not None]
+    factors = [b / a for a, b in pairwise(known) if a]
+    return {
+        "name": claim.name,
+        "metric": claim.metric,
+        "at": {},
+        "published": f"each more than {claim.factor:g} times the one before",
+        "measured": min(factors, default=None),
+        "difference": None,
+        "tolerance": None,
+        "reproduced": len(factors) == len(values) - 1 and all(factor > claim.factor for factor in factors),
     }

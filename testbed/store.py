@@ -84,7 +84,13 @@ class RunRecord:
     events: list[dict[str, Any]] = field(default_factory=list)
     verdict: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, float | None] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The summary over all functions, and what else was measured because it was published."""
+        return self.summary | self.measures
 
     @property
     def virtual(self) -> bool:

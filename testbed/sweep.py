@@ -126,14 +126,11 @@ def _write(folder: Path, experiment: Experiment, finished: list[tuple[Point, Pat
             row = [record.summary.get(name) for name in SUMMARY.header]
             writer.writerow([*point.values.values(), record.run_id, each["verdict"], *map(cell, row)])
     if experiment.file.published:
-        compared = compare(experiment.file.published, [(point.values, record.summary) for point, record in records])
+        compared = compare(experiment.file.published, [(point.values, record.results) for point, record in records])
         store.write_atomically(folder / "published.json", json.dumps(compared, indent=2))
 
 
 def metrics(experiment: Experiment) -> list[str]:
-    """The columns of the summary that the sweep's curves show: those that were published, else the median."""
+    """The metrics that the sweep's curves show: those that were published, else the median."""
     published = experiment.file.published
-    named = (
-        [*(each.metric for each in published.values), *(each.metric for each in published.jumps)] if published else []
-    )
-    return list(dict.fromkeys(named)) or ["response_time_p50_s"]
+    return (published.metrics if published else []) or ["response_time_p50_s"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,12 @@ def _curve(whole: Path, folders: Sequence[Path], metric: str) -> Path:
     from analysis.style import save
 
     (whole / "figures").mkdir(exist_ok=True)
-    return save(curve(folders, metric), whole / "figures" / f"curve-{metric}")[0]
+    return save(curve(folders, metric), whole / "figures" / f"curve-{_plain(metric)}")[0]
+
+
+def _plain(metric: str) -> str:
+    """A metric's name as a part of a file's."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", metric)
 
 
 def _tell(folder: Path) -> int:

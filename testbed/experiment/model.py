@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from testbed.background.flows import Flow
 from testbed.background.spec import Entry as Background
 from testbed.document import Document
+from testbed.experiment.claims import Published
 from testbed.roles.api import Function, Parameters, System
 from testbed.timeline.actions import NOTHING, Timetable
 from testbed.timeline.events import Event, Trace
@@ -66,36 +67,6 @@ class Collect(_Part):
         0.5, gt=0.01, description="Time between samples of link counters and of the agents' CPU and memory."
     )
     captures: list[Capture] = Field([], description="Packet captures; each also gives rows in `flows.csv`.")
-
-
-class PublishedValue(_Part):
-    """One number that a paper reports, beside which the measured one is put."""
-
-    name: str = Field(description="What it is, in the words of the paper.")
-    metric: str = Field(description="Column of `summary.csv`, for all functions together.")
-    value: float = Field(description="The published value, in the unit of the column.")
-    tolerance: float = Field(
-        description="Largest relative difference that still counts as reproduced: 0.05 is 5 %.", gt=0
-    )
-    at: dict[str, Any] = Field({}, description="In a sweep: the point it belongs to, such as `{loss: 3%}`.")
-
-
-class Jump(_Part):
-    """A claim about the shape of a curve: the metric jumps between two neighbouring points of the sweep."""
-
-    metric: str = Field(description="Column of `summary.csv`.")
-    between: tuple[Any, Any] = Field(description="The two swept values between which it jumps.")
-    factor: float = Field(
-        description="The metric grows at least by this factor there, and by less at every earlier step."
-    )
-
-
-class Published(_Part):
-    """What a paper reports about this experiment."""
-
-    source: str = Field(description="The paper, and the experiment or figure in it.")
-    values: list[PublishedValue] = Field([], description="Published numbers.")
-    jumps: list[Jump] = Field([], description="Published jumps of a curve.")
 
 
 class Validation(_Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.experiment.model import Published
+from testbed.experiment.claims import Published
 from testbed.published import compare
 
 P90 = "service_latency_p90_s"
@@ -43,3 +43,35 @@ def test_a_jump_is_where_it_was_published_and_nowhere_before(curve: list[float],
     published = claims(jumps=[{"metric": P90, "between": ["2%", "3%"], "factor": 3}])
     points = [({"loss": f"{number}%"}, {P90: value}) for number, value in enumerate(curve)]
     assert compare(published, points)["reproduced"] is reproduced
+
+
+def test_a_rise_is_that_between_two_points() -> None:
+    between = [{"size": "1MB"}, {"size": "5MB"}]
+    rise = {"name": "slope", "metric": P90, "between": between, "value": 0.4, "tolerance": 0.2}
+    points = [({"payload.size": size}, {P90: value}) for size, value in [("1MB", 0.2), ("2MB", 0.9), ("5MB", 0.65)]]
+    told = compare(claims(rises=[rise]), points)
+    assert told["reproduced"] and told["rows"][0]["measured"] == pytest.approx(0.45)
+    assert not compare(claims(rises=[rise]), points[:2])["reproduced"]
+
+
+@pytest.mark.parametrize(
+    ("other", "where"), [([0.5, 0.5, 0.5], 17.5), ([0.1, 0.1, 0.9], 10.0), ([2.0] * 3, None), ([0.0] * 3, None)]
+)
+def test_two_curves_cross_where_they_change_places(other: list[float], where: float | None) -> None:
+    crossing = {"name": "cross", "metric": P90, "over": "users", "between": [{"share": 0}, {"share": 1}],
+                "value": 17.5, "tolerance": 0.001}  # fmt: skip
+    curves = [[0.1, 0.3, 1.1], other]
+    points = [({"share": share, "a.users": users}, {P90: value}) for share, curve in enumerate(curves)
+              for users, value in zip([10, 15, 25], curve, strict=True)]  # fmt: skip
+    told = compare(claims(crossings=[crossing]), points)
+    assert told["rows"][0]["measured"] == (None if where is None else pytest.approx(where))
+    assert told["reproduced"] is (where == 17.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "reproduced"), [([1, 2, 5], True), ([1, 2, 3], False), ([2, 1, 5], False), ([1], False)]
+)
+def test_an_order_holds_for_all_its_points(values: list[float], reproduced: bool) -> None:
+    order = {"name": "more", "metric": P90, "rising": [{"n": 0}, {"n": 1}, {"n": 2}], "factor": 1.6}
+    points = [({"n": number}, {P90: value}) for number, value in enumerate(values)]
+    assert compare(claims(orders=[order]), points)["reproduced"] is reproduced

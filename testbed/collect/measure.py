@@ -1,0 +1,64 @@
+"""One number from a dataset of a run, by a short name: what published values are compared with beside the summary.
+
+    so_moves.duration_s.p50                  the median of a column
+    invocations[node=edge].queue_s.mean      of the rows where another column has this text; phase measure only
+    byte_km                                  bytes times kilometres, for each good answer
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import fsum
+from pathlib import Path
+
+from testbed.collect.summary import percentile
+
+_NAME = re.compile(r"(\w+)(?:\[(\w+)=([^\]]*)\])?\.(\w+)\.(\w+)")
+_STATISTICS: Mapping[str, Callable[[Sequence[float]], float | None]] = {
+    "mean": lambda values: fsum(values) / len(values) if values else None,
+    "p50": lambda values: percentile(values, 0.5),
+    "p90": lambda values: percentile(values, 0.9),
+    "max": lambda values: max(values, default=None),
+    "sum": fsum,
+    "count": lambda values: float(len(values)),
+}
+
+
+def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | None:
+    """The number ``name`` of the run in ``folder``; None where there are no such rows, or no such thing.
+
+    ``lengths`` of links are in km.
+    """
+    if name == "byte_km":
+        return _byte_km(folder, lengths)
+    found = _NAME.fullmatch(name)
+    if found is None or found[5] not in _STATISTICS:
+        return None
+    table, where, text, column, statistic = found.groups()
+    values = sorted(_values(_rows(folder / f"{table}.csv"), where, text, column, counted=statistic == "count"))
+    return _STATISTICS[statistic](values)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def _values(
+    rows: Iterator[dict[str, str]], where: str | None, text: str, column: str, *, counted: bool
+) -> Iterator[float]:
+    for row in rows:
+        if row.get("phase", "measure") == "measure" and (where is None or row.get(where) == text) and row.get(column):
+            yield 1.0 if counted else float(row[column])
+
+
+def _byte_km(folder: Path, lengths: Mapping[str, float]) -> float | None:
+    ends: dict[tuple[str, str], list[float]] = {}
+    for row in _rows(folder / "links.csv"):
+        ends.setdefault((row["link"], row["node"]), []).append(float(row["size_bytes"]))
+    good = sum(row["status"] == "ok" for row in _rows(folder / "invocations.csv"))
+    carried = fsum((values[-1] - values[0]) * lengths.get(link, 0.0) for (link, _), values in ends.items())
+    return carried / good if good and ends else None
