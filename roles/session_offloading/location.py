@@ -74,6 +74,7 @@ class Location(Role):
     async def _recall(self) -> None:
         await self.book.open()
         self.written = set(self.book.records)
+        self.book.used = dict.fromkeys(self.book.records, self.env.now())
         self.status = await self.book.storage.setting(_STATUS) or self.status
         kept = await self.book.storage.setting(_RECEIVERS) or ""
         initially = [name for name, each in self._deployed.items() if each.receives]
@@ -124,8 +125,8 @@ class Location(Role):
         )
 
     def idle_s(self, session: str) -> float:
-        """For how long a session has not been used here."""
-        return self.env.now() - self.book.used.setdefault(session, self.env.now())
+        """For how long a session has been here without being used, as far as this life knows."""
+        return self.env.now() - self.book.used.get(session, self.env.now())
 
     async def remove(self, session: str) -> bool:
         """Delete a session that is here, and at its owner; False if it is not here."""

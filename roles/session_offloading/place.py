@@ -79,7 +79,8 @@ class Signing:
 
     def check(self, request: WebRequest, token: SessionToken, purpose: str) -> None:
         """Raise Refused (403) unless the request carries the proof."""
-        if self._key is not None and not hmac.compare_digest(request.header(PROOF), self._mac(token, purpose)):
+        given = request.header(PROOF).encode("utf-8", "surrogatepass")
+        if self._key is not None and not hmac.compare_digest(given, self._mac(token, purpose).encode()):
             raise Refused(403, f"This request is not signed by a location of the tree (header {PROOF}).")
 
     def _mac(self, token: SessionToken, purpose: str) -> str:
