@@ -99,7 +99,11 @@ class Dag:
 
 @dataclass(frozen=True, slots=True)
 class LambdaRequest:
-    """A call of a function. ``forward`` is set by a router or dispatcher: the next router uses final entries only."""
+    """A call of a function. ``forward`` is set by a router or dispatcher: the next router uses final entries only.
+
+    The last four are ours (the original skips them): the function of a DAG that calls this one, counted from 1, and
+    the microseconds that the functions before it took.
+    """
 
     name: str = _text(1)
     input: str = _text(2)
@@ -114,13 +118,18 @@ class LambdaRequest:
     dependencies: Mapping[str, FunctionList] = _map(11, "message", FunctionList)
     next_function_index: int = _count(12, "nextFunctionIndex")
     uuid: str = _text(13)
+    came_from: int = _count(20, "cameFrom")
+    queue_us: int = _count(21, "queueUs")
+    init_us: int = _count(22, "initUs")
+    exec_us: int = _count(23, "execUs")
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaResponse:
     """The answer to a call: ``retcode`` is OK or an error's text, ``ptime`` milliseconds on the computer.
 
-    The last three are ours (the original skips them): parts of that time in microseconds, all 0 where not told.
+    The last four are ours (the original skips them): parts of that time in microseconds, all 0 where not told, and the
+    ``uuid`` of the request that a callback answers.
     """
 
     retcode: str = _text(1)
@@ -137,6 +146,15 @@ class LambdaResponse:
     queue_us: int = _count(20, "queueUs")
     init_us: int = _count(21, "initUs")
     exec_us: int = _count(22, "execUs")
+    uuid: str = _text(23)
+
+
+@dataclass(frozen=True, slots=True)
+class StateResponse:
+    """How a Get, Put or Del of a state ended, and the state that was asked for."""
+
+    retcode: str = _text(1)
+    state: State | None = field(default=None, metadata={"wired": Wired(2, "message", State)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +251,7 @@ class Utilization:
 
 MESSAGES: tuple[type[Any], ...] = (
     Void, State, IndexList, FunctionList, Dag, LambdaRequest, LambdaResponse, Container, ComputerInfo, RouterInfo,
-    EdgeRouterConf, Return, TableId, NumTables, Entry, ForwardingTable, Utilization,
+    EdgeRouterConf, Return, TableId, NumTables, Entry, ForwardingTable, Utilization, StateResponse,
 )  # fmt: skip
 
 RUN_LAMBDA = Method("/uiiit.rpc.EdgeServer/RunLambda", LambdaRequest, LambdaResponse)
@@ -244,3 +262,7 @@ CONFIGURE = Method("/uiiit.rpc.EdgeRouter/Configure", EdgeRouterConf, Return)
 GET_TABLE = Method("/uiiit.rpc.EdgeRouter/GetTable", TableId, ForwardingTable)
 GET_NUM_TABLES = Method("/uiiit.rpc.EdgeRouter/GetNumTables", Void, NumTables)
 STREAM_UTIL = Method("/uiiit.rpc.EdgeComputer/StreamUtil", Void, Utilization, streams=True)
+RECEIVE_RESPONSE = Method("/uiiit.rpc.CallbackServer/ReceiveResponse", LambdaResponse, Void)
+GET_STATE = Method("/uiiit.rpc.StateServer/Get", State, StateResponse)
+PUT_STATE = Method("/uiiit.rpc.StateServer/Put", State, StateResponse)
+DEL_STATE = Method("/uiiit.rpc.StateServer/Del", State, StateResponse)
