@@ -61,6 +61,12 @@ class Announcer:
         if self._period:
             self._env.spawn(self._beat())
 
+    async def again(self) -> None:
+        """Announce out of turn, since there is something new; if it gets lost, the next heartbeat tells."""
+        failure = await self._announce()
+        if failure is not None:
+            log.warning("the controller at %s has not heard what is new: %s", self._controller, failure)
+
     async def _beat(self) -> None:
         silent = False
         while True:

@@ -10,7 +10,7 @@ from roles.serverless_on_edge.announcing import Announcer, controller_of
 from roles.serverless_on_edge.computer_model import ComputerModel, Loads
 from roles.serverless_on_edge.computer_options import ComputerOptions
 from roles.serverless_on_edge.datasets import EXECUTIONS, UTILIZATION
-from roles.serverless_on_edge.executor import WORKERS, Execution, Real, Simulated
+from roles.serverless_on_edge.executor import WORKERS, Execution, Real, Simulated, Workers
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
     OK,
@@ -24,6 +24,7 @@ from roles.serverless_on_edge.messages import (
     Utilization,
     Void,
 )
+from roles.serverless_on_edge.openfaas_client import Gateway
 from testbed.roles.api import CallFailed, Environment, Parameters, Role, Site
 from testbed.roles.modelled import stated_service_s
 
@@ -50,7 +51,7 @@ class Computer(Role):
     async def start(self, env: Environment) -> None:
         """Serve, then announce; the routers know this computer when this returns."""
         self.env = env
-        self._real = Real(env, {name: each for name, each in self.site.functions.items() if each.code is not None})
+        self._real = await self._workers(env)
         self._simulated = Simulated(env, self.model)
         self.model.begin(env.now())
         await env.serve(self.options.server_endpoint, {RUN_LAMBDA: self.run_lambda})
@@ -62,6 +63,17 @@ class Computer(Role):
             period = self.options.heartbeat()
             announcer = Announcer(env, self._controller, ANNOUNCE_COMPUTER, self.information, period)
             await announcer.start(needed=True)
+            if isinstance(self._real, Gateway):
+                env.spawn(self._real.watch(self.options.http_conf.look_period, announcer.again))
+
+    async def _workers(self, env: Environment) -> Workers:
+        """What executes the functions that are not modelled here."""
+        if self.options.computer_type == "sim":
+            return Real(env, {name: each for name, each in self.site.functions.items() if each.code is not None})
+        conf = self.options.http_conf
+        gateway = Gateway(env, conf.url(self.site), conf.num_clients, conf.call_timeout)
+        await gateway.prepare()
+        return gateway
 
     async def stop(self, env: Environment) -> None:
         """Have the routers forget this computer."""

@@ -14,8 +14,17 @@ from roles.serverless_on_edge.computer_spec import (
     raspberry,
     read_computer,
 )
-from roles.serverless_on_edge.options import AgentOptions, Conf, Port, typed
+from roles.serverless_on_edge.options import (
+    AgentOptions,
+    Conf,
+    FromPairs,
+    Port,
+    SecondsAboveZero,
+    endpoint,
+    typed,
+)
 from testbed import units
+from testbed.errors import TestbedError
 from testbed.roles.api import Site
 
 
@@ -62,6 +71,36 @@ class FunctionsConf(Conf):
     speed: float = Field(1e9, gt=0, description="Operations a second of each core.")
     memory: units.Size = Field(8 * 2**30, description="Memory that modelled functions share.")
 
+    def computer(self, site: Site) -> ComputerSpec:
+        """The modelled functions of an experiment on what the site has of all this."""
+        modelled = [function for function in site.functions.values() if function.code is None]
+        return functions_computer(modelled, site.cores_of(self.cores), self.speed, site.memory_of(self.memory))
+
+
+class HttpConf(Conf):
+    """The gateway that an HTTP computer calls."""
+
+    type: Literal["OpenFaaS(0.8)"] = Field("OpenFaaS(0.8)", description="How it is called.")
+    gateway_url: str = Field(
+        "", description="Its URL; a node of the experiment may stand for an address. By default the nearest `openfaas`."
+    )
+    num_clients: int = Field(5, gt=0, description="Calls under way to it at a time; others wait.")
+    look_period: SecondsAboveZero = Field(1.0, description="Time between two questions which functions it has.")
+    call_timeout: SecondsAboveZero = Field(60.0, description="A call that takes longer is given up.")
+
+    def url(self, site: Site) -> str:
+        """Where the gateway is; raises TestbedError if nobody says so."""
+        node = site.nearest("openfaas")
+        if not self.gateway_url and node is None:
+            raise TestbedError("An HTTP computer needs a gateway-url in its http-conf, or the role openfaas on a node.")
+        if not self.gateway_url:
+            return f"http://{site.endpoint(node or '', 8080)}"
+        scheme, _, rest = self.gateway_url.rpartition("://")
+        host, slash, path = rest.partition("/")
+        if scheme not in ("", "http") or not host:
+            raise TestbedError(f"The gateway-url {self.gateway_url!r} of {site.node} is no http:// address.")
+        return f"http://{endpoint(site, host, 80)}{slash}{path}".rstrip("/")
+
 
 ComputerConf = Annotated[
     RaspberryConf | IntelServerConf | FileConf | InlineConf | FunctionsConf,
@@ -77,11 +116,16 @@ class ComputerOptions(AgentOptions):
     utilization_endpoint: Port | Literal[""] = Field(
         20000, description="Port for the stream of utilisation; empty: measure no load."
     )
-    computer_type: Literal["sim"] = "sim"
-    conf: ComputerConf = Field(FunctionsConf(), description="What it has and what it runs.")
+    computer_type: Literal["sim", "http"] = Field(
+        "sim", description="Whether it executes functions itself, or has a gateway execute them (`http-conf`)."
+    )
+    conf: ComputerConf = Field(FunctionsConf(), description="What it has and what it runs; not with `http`.")
+    http_conf: Annotated[HttpConf, FromPairs] = Field(HttpConf(), description="The gateway that it calls.")
 
     def computer(self, site: Site) -> ComputerSpec:
-        """The modelled part of the computer."""
+        """The modelled part of the computer; none where a gateway executes all."""
+        if self.computer_type == "http":
+            return ComputerSpec(version="1.0", processors=(), containers=())
         match self.conf:
             case RaspberryConf() as c:
                 counts = c.num_cpu_containers, c.num_cpu_workers, c.num_gpu_containers, c.num_gpu_workers
@@ -93,5 +137,4 @@ class ComputerOptions(AgentOptions):
             case InlineConf() as c:
                 return ComputerSpec(version=c.version, processors=c.processors, containers=c.containers)
             case FunctionsConf() as c:
-                modelled = [function for function in site.functions.values() if function.code is None]
-                return functions_computer(modelled, site.cores_of(c.cores), c.speed, site.memory_of(c.memory))
+                return c.computer(site)

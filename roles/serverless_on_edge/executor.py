@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from roles.serverless_on_edge.computer_model import ComputerModel, LoadMeter, Loads, Task
 from testbed.roles.api import Environment, Function
@@ -22,6 +25,15 @@ class Execution:
     error: str
     total_s: float
     queue_s: float
+    exec_s: float
+    init_s: float = 0.0
+
+
+class Worked(NamedTuple):
+    """What a worker gives: an output or an error, and its times in seconds."""
+
+    output: str
+    error: str
     exec_s: float
     init_s: float = 0.0
 
@@ -73,15 +85,19 @@ class Simulated:
             self._set_alarm()
 
 
-class Real:
-    """Runs real functions, each with its own number of workers and a queue in order of arrival."""
+class Workers(ABC):
+    """Runs functions that take the time they take, a number of them at once, others waiting in order of arrival.
 
-    def __init__(self, env: Environment, functions: Mapping[str, Function]) -> None:
-        self._env, self.functions = env, functions
-        self._workers = {name: asyncio.Semaphore(each.concurrency) for name, each in functions.items()}
-        self._waiting = dict.fromkeys(functions, 0)
-        self._history: dict[str, list[float]] = {name: [] for name in functions}
-        self._meter = LoadMeter(max(1, sum(each.concurrency for each in functions.values())))
+    ``functions`` are those that it has at the moment.
+    """
+
+    functions: Mapping[str, Function]
+
+    def __init__(self, env: Environment, workers: int) -> None:
+        self._env = env
+        self._waiting: defaultdict[str, int] = defaultdict(int)
+        self._history: defaultdict[str, list[float]] = defaultdict(list)
+        self._meter = LoadMeter(max(1, workers))
         self._running, self._busy = 0, 0.0
         self._last = self._sampled = env.now()
 
@@ -89,18 +105,25 @@ class Real:
         """Execute a function when one of its workers is free."""
         arrived = self._env.now()
         self._waiting[name] += 1
-        async with self._workers[name]:
+        async with self._slots(name):
             self._waiting[name] -= 1
             began = self._env.now()
             self._count(+1)
             try:
-                result = await self._env.run_function(name, given)
+                result = await self._work(name, given)
             finally:
                 self._count(-1)
         self._history[name] = [*self._history[name][1 - REMEMBERED :], result.exec_s]
-        error = f"{result.error}: {result.detail}" if result.error else ""
         total = self._env.now() - arrived
-        return Execution(result.output, error, total, began - arrived, result.exec_s, result.init_s)
+        return Execution(result.output, result.error, total, began - arrived, result.exec_s, result.init_s)
+
+    @abstractmethod
+    def _slots(self, name: str) -> asyncio.Semaphore:
+        """What limits how many calls of a function run at once."""
+
+    @abstractmethod
+    async def _work(self, name: str, given: str) -> Worked:
+        """Execute a function; never raises for what the function does."""
 
     def estimate(self, name: str) -> float:
         """Seconds that a call would take now, going by the last ones; 0 for a function that never ran."""
@@ -127,3 +150,18 @@ class Real:
         self._running, self._last = self._running + change, now
 
 
+class Real(Workers):
+    """Runs the experiment's real functions, each with its own number of workers."""
+
+    def __init__(self, env: Environment, functions: Mapping[str, Function]) -> None:
+        super().__init__(env, sum(each.concurrency for each in functions.values()))
+        self.functions = functions
+        self._workers = {name: asyncio.Semaphore(each.concurrency) for name, each in functions.items()}
+
+    def _slots(self, name: str) -> asyncio.Semaphore:
+        return self._workers[name]
+
+    async def _work(self, name: str, given: str) -> Worked:
+        result = await self._env.run_function(name, given)
+        error = f"{result.error}: {result.detail}" if result.error else ""
+        return Worked(result.output, error, result.exec_s, result.init_s)

@@ -10,8 +10,9 @@ from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller
 from roles.serverless_on_edge.dispatcher import Dispatcher
+from roles.serverless_on_edge.edge_wire import EdgeWire
+from roles.serverless_on_edge.openfaas import Openfaas
 from roles.serverless_on_edge.router import Router
-from roles.serverless_on_edge.wire import GrpcWire
 from testbed.roles.api import Duty, Invariant, Role, System, Wire
 from testbed.tables import Table
 
@@ -26,6 +27,7 @@ class ServerlessOnEdge(System):
         "dispatcher": Dispatcher,
         "computer": Computer,
         "client": EdgeClient,
+        "openfaas": Openfaas,
     }
     duties: ClassVar[Mapping[Duty, str]] = {
         "control": "controller",
@@ -37,8 +39,8 @@ class ServerlessOnEdge(System):
     invariants: ClassVar[tuple[Invariant, ...]] = invariants.ALL
 
     def wire(self) -> Wire:
-        """gRPC, with the original's messages."""
-        return GrpcWire()
+        """gRPC with the original's messages, and HTTP."""
+        return EdgeWire()
 
 
 SYSTEM = ServerlessOnEdge()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from roles.serverless_on_edge.codec import Codec
+from roles.serverless_on_edge.edge_wire import EdgeWire
 from roles.serverless_on_edge.system import SYSTEM
 from testbed import seeds
 from testbed.roles.api import CallFailed, Function, FunctionResult, Method, Role, Service, Site
@@ -38,7 +38,7 @@ class World:
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.code: dict[str, Callable[[str], Coroutine[Any, Any, FunctionResult]]] = {}
         self.errors: list[BaseException] = []
-        self.codec = Codec()
+        self.codec = EdgeWire()
         self.header = {table.name: set(table.header) for table in SYSTEM.tables}
 
     def site(self, node: str, role: str) -> Site:
@@ -157,7 +157,7 @@ class WorldEnvironment:
         if not task.cancelled() and (error := task.exception()):
             self.world.errors.append(error)
 
-    async def run_function(self, name: str, payload: str) -> FunctionResult:
+    async def run_function(self, name: str, payload: str, answer: object = None) -> FunctionResult:
         return await self.world.code[name](payload)
 
     def emit(self, table: str, row: Row) -> None:

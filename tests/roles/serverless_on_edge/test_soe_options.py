@@ -72,7 +72,7 @@ def test_of_a_server_endpoint_the_port_counts(written: Any) -> None:
         (ControllerOptions, {"type": "etsi-file"}, "plain"),
         (ControllerOptions, {"expire-after": "-1"}, "expire-after"),
         (ComputerOptions, {"asynchronous": True}, "asynchronous"),
-        (ComputerOptions, {"computer-type": "http"}, "sim"),
+        (ComputerOptions, {"computer-type": "https"}, "http"),
         (ComputerOptions, {"conf": "type=raspberry,num-workers=1"}, "num-workers"),
         (ClientOptions, {"client-conf": "type=quic"}, "grpc"),
         (ClientOptions, {"client-conf": "persistence=1.5"}, "persistence"),
