@@ -98,3 +98,15 @@ class Tree:
     def checked(self, session: str = "s") -> Checked:
         """To ask and look with."""
         return Checked(self, session)
+
+
+Story = Callable[[Tree, Checked], Awaitable[None]]
+
+
+def told(options: Mapping[str, Any], story: Story) -> None:
+    """Play a story on a tree whose locations have these options."""
+
+    async def whole(tree: Tree) -> None:
+        await story(tree, tree.checked())
+
+    Tree(options).run(whole)
