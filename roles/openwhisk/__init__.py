@@ -1,0 +1,1 @@
+"""An OpenWhisk-compatible server: actions arrive over HTTP, run in containers, and leave activations."""
