@@ -105,7 +105,7 @@ def _order(claim: Order, points: Sequence[Point]) -> dict[str, Any]:
         "name": claim.name,
         "metric": claim.metric,
         "at": {},
-        "published": f"each more than {claim.factor:g} times the one before",
+        "published": "each larger" if claim.factor == 1 else f"each more than {claim.factor:g} times as large",
         "measured": min(factors, default=None),
         "difference": None,
         "tolerance": None,

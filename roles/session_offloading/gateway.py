@@ -41,8 +41,8 @@ class Gateway:
     async def _answer(self, request: WebRequest) -> WebReply:
         path = request.path
         name = path.removeprefix(_FUNCTION).rstrip("/")
-        if self._location.options.overhead:
-            await self._location.env.sleep(self._location.options.overhead)
+        if seconds := self._location.options.taking_in(len(request.body)):
+            await self._location.env.sleep(seconds)
         if not path.startswith(_FUNCTION) or not name:
             raise Refused(404, f"There is nothing at {path[:200]!r}; functions are below {_FUNCTION}.")
         if name == MANAGER:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from roles.session_offloading.messages import PORT
 from testbed import units
 from testbed.roles.api import Parameters
-from testbed.units import Delay, Size
+from testbed.units import Delay, Rate, Size
 
 _POLICIES = ("thresholds", "load", "none")
 
@@ -81,6 +81,9 @@ class LocationOptions(Parameters):
     lock_expires: Delay = Field(3600.0, description="A sticky lock lasts no longer.")
     collect_after: Delay | None = Field(None, description="The garbage collector takes sessions not used for so long.")
     overhead: Delay = Field(0.0, description="Time that every request takes at a gateway, before anything is done.")
+    intake: Rate | None = Field(
+        None, description="Bodies of requests take the time that they need at this rate, beside the overhead."
+    )
     keep_alive: bool = Field(True, description="Whether connections to other locations are kept for later requests.")
     call_timeout: Delay = Field(20.0, description="Patience with another location.")
     offer: Delay = Field(5.0, description="How long an offered session waits to be fetched.")
@@ -90,6 +93,10 @@ class LocationOptions(Parameters):
     key: Annotated[str | None, BeforeValidator(_absolute)] = Field(
         None, description="File with a secret, the same everywhere: moves that are not signed with it are refused."
     )
+
+    def taking_in(self, size: int) -> float:
+        """Seconds that a gateway takes for a request with a body of ``size`` bytes."""
+        return self.overhead + (8 * size / self.intake if self.intake else 0.0)
 
 
 class OwnPolicy(BaseModel):
