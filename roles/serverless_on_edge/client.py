@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from roles.serverless_on_edge.installers import host_of
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
-from roles.serverless_on_edge.options import Conf, FromPairs, Options, Seconds, endpoint
+from roles.serverless_on_edge.options import Conf, FromPairs, Options, Seconds, endpoint, listed
 from roles.serverless_on_edge.tables import NO_DESTINATIONS
 from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
@@ -28,14 +28,10 @@ class ClientConf(Conf):
     )
 
 
-def _listed(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
 class ClientOptions(Options):
     """A client."""
 
-    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (), description="Nodes or addresses to call. By default the nearest router, else dispatcher, else computer."
     )
     client_conf: Annotated[ClientConf, FromPairs] = Field(ClientConf(), description="How calls travel.")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from roles.serverless_on_edge.announcing import Announcer, controller_of
+from roles.serverless_on_edge.asynchronous import Asynchronous, needed
+from roles.serverless_on_edge.chains import refusal
 from roles.serverless_on_edge.computer_model import ComputerModel, Loads
 from roles.serverless_on_edge.computer_options import ComputerOptions
 from roles.serverless_on_edge.datasets import EXECUTIONS, UTILIZATION
@@ -21,10 +24,12 @@ from roles.serverless_on_edge.messages import (
     Container,
     LambdaRequest,
     LambdaResponse,
+    State,
     Utilization,
     Void,
 )
 from roles.serverless_on_edge.openfaas_client import Gateway
+from roles.serverless_on_edge.states import Home, StateFailed
 from testbed.roles.api import CallFailed, Environment, Parameters, Role, Site
 from testbed.roles.modelled import stated_service_s
 
@@ -46,6 +51,8 @@ class Computer(Role):
         self.model = ComputerModel(parameters.computer(site))
         self._controller = controller_of(site, parameters)
         self._threads = asyncio.Semaphore(parameters.num_threads)
+        self.calls: Asynchronous | None = None
+        self.home: Home | None = None
         self._next_sample: asyncio.Future[Utilization]
 
     async def start(self, env: Environment) -> None:
@@ -54,6 +61,7 @@ class Computer(Role):
         self._real = await self._workers(env)
         self._simulated = Simulated(env, self.model)
         self.model.begin(env.now())
+        await self._start_calls(env)
         await env.serve(self.options.server_endpoint, {RUN_LAMBDA: self.run_lambda})
         if self.options.utilization_endpoint:
             self._next_sample = asyncio.get_running_loop().create_future()
@@ -65,6 +73,15 @@ class Computer(Role):
             await announcer.start(needed=True)
             if isinstance(self._real, Gateway):
                 env.spawn(self._real.watch(self.options.http_conf.look_period, announcer.again))
+
+    async def _start_calls(self, env: Environment) -> None:
+        """What asynchronous calls and states need, as far as it is asked for."""
+        if self.options.state_endpoint:
+            self.home = await self.options.home(env, self.site)
+        if self.options.is_asynchronous:
+            companion, threads = self.options.companion(self.site), self.options.num_threads
+            strict = self.options.strict_original
+            self.calls = Asynchronous(env, self.endpoint, companion, threads, self._perform, strict)
 
     async def _workers(self, env: Environment) -> Workers:
         """What executes the functions that are not modelled here."""
@@ -91,28 +108,41 @@ class Computer(Role):
         return ComputerInfo(self.endpoint, (*simulated, *real), round(1000 * self.options.heartbeat()))
 
     async def run_lambda(self, request: LambdaRequest) -> LambdaResponse:
-        """Execute a call, or with ``dry`` tell what it would take; at most ``num-threads`` at a time."""
+        """Execute a call, at most ``num-threads`` at a time; with ``dry`` tell what it would take, else with a callback
+        only take it."""
+        if no := self._refusal(request):
+            return LambdaResponse(no, responder=self.endpoint, hops=request.hops + 1)
+        if self.calls is not None and request.callback and not request.dry:
+            return self.calls.take(request)
         async with self._threads:
-            known = request.name in self.model or request.name in self._real.functions
-            if refusal := self._refusal(request, known):
-                return LambdaResponse(refusal, responder=self.endpoint, hops=request.hops + 1)
-            loads = self._loads(request.name)
-            if request.dry:
-                return self._reply(request, loads, OK, ptime=round(1000 * self._estimate(request)))
-            began = self.env.now()
-            try:
-                done = await self._execute(request)
-            except ValueError as error:
-                return self._reply(request, loads, str(error))
-            self._note(began, request.name, done)
-            return self._reply(request, loads, done.error or OK, output=done.output, **self._times(done))
+            return await self._perform(request)
 
-    def _refusal(self, request: LambdaRequest, known: bool) -> str:
-        if request.callback:
+    async def _perform(self, request: LambdaRequest) -> LambdaResponse:
+        loads = self._loads(request.name)
+        if request.dry:
+            return self._reply(request, loads, OK, ptime=round(1000 * self._estimate(request)))
+        try:
+            if request.states:
+                request = replace(request, states={**request.states, **await self._fetched(request)})
+            began = self.env.now()
+            done = await self._execute(request)
+        except (ValueError, StateFailed) as error:
+            return self._reply(request, loads, str(error))
+        self._note(began, request.name, done)
+        return self._reply(request, loads, done.error or OK, output=done.output, **self._times(done))
+
+    async def _fetched(self, request: LambdaRequest) -> dict[str, State]:
+        """The states that the function uses and that lay elsewhere, now here."""
+        wanted = needed(request)
+        if wanted and self.home is None:
+            raise StateFailed(f"the computer at {self.endpoint} has no state-endpoint to bring {', '.join(wanted)} to")
+        return {name: await self.home.take(name, state) for name, state in wanted.items()} if self.home else {}
+
+    def _refusal(self, request: LambdaRequest) -> str:
+        if request.callback and self.calls is None and not request.dry:
             return "asynchronous calls are not supported by this computer"
-        if len(request.chain) > 1 or request.dag is not None:
-            return "a chain needs a client that calls one function at a time, or a computer that is asynchronous"
-        return "" if known else f"unknown lambda {request.name!r}"
+        known = request.name in self.model or request.name in self._real.functions
+        return refusal(request) or ("" if known else f"unknown lambda {request.name!r}")
 
     def _loads(self, function: str) -> Loads:
         """The loads when a call is queued."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from roles.serverless_on_edge.async_options import AsyncOptions
 from roles.serverless_on_edge.computer_spec import (
     ComputerSpec,
     functions_computer,
@@ -15,12 +16,12 @@ from roles.serverless_on_edge.computer_spec import (
     read_computer,
 )
 from roles.serverless_on_edge.options import (
-    AgentOptions,
     Conf,
     FromPairs,
     Port,
     SecondsAboveZero,
     endpoint,
+    listed,
     typed,
 )
 from testbed import units
@@ -61,7 +62,7 @@ class InlineConf(ComputerSpec):
 
 
 class FunctionsConf(Conf):
-    """The functions of the experiment: one processor for those that are modelled, a worker pool for the real ones.
+    """Functions of the experiment: one processor for those that are modelled, a worker pool for the real ones.
 
     Where the topology lets the host have fewer cores or less memory, modelled functions share those.
     """
@@ -70,10 +71,16 @@ class FunctionsConf(Conf):
     cores: int = Field(4, gt=0, description="Cores that modelled functions share.")
     speed: float = Field(1e9, gt=0, description="Operations a second of each core.")
     memory: units.Size = Field(8 * 2**30, description="Memory that modelled functions share.")
+    offers: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="The modelled functions that it runs, of those of the experiment. By default all of them."
+    )
 
     def computer(self, site: Site) -> ComputerSpec:
         """The modelled functions of an experiment on what the site has of all this."""
-        modelled = [function for function in site.functions.values() if function.code is None]
+        modelled = [each for each in site.functions.values() if each.code is None]
+        if unknown := {*self.offers} - {each.name for each in modelled}:
+            raise TestbedError(f"{site.node} offers {', '.join(sorted(unknown))}: not modelled in this experiment.")
+        modelled = [each for each in modelled if not self.offers or each.name in self.offers]
         return functions_computer(modelled, site.cores_of(self.cores), self.speed, site.memory_of(self.memory))
 
 
@@ -109,7 +116,7 @@ ComputerConf = Annotated[
 ]
 
 
-class ComputerOptions(AgentOptions):
+class ComputerOptions(AsyncOptions):
     """A computer."""
 
     server_endpoint: Port = Field(10000, description="Port for calls.")

@@ -31,6 +31,11 @@ def pairs_of(value: Any) -> Any:
     return {key: text for key, _, text in pairs}
 
 
+def listed(value: Any) -> Any:
+    """The parts of a text between commas; whatever is no text is left as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def typed(default: str) -> BeforeValidator:
     """A configuration of several types, the default one if it names none."""
 
