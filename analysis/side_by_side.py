@@ -1,0 +1,180 @@
+"""One experiment on several substrates: a table with ratios to the first of them, and all their curves in one picture.
+
+    runs = {"quickstart": {"netns": [Path("runs/a")], "mininet": [Path("runs/b"), Path("runs/c")]}}
+    print(markdown(runs)); style.save(figure(runs), Path("side-by-side"))
+
+Several runs on one substrate are put together. The stretches that are told of lie between the shape events of the first
+run that has any; without such events there is one. In a closed loop the service latency counts, else the response time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.frames import Frames, load
+
+Runs = Mapping[str, Mapping[str, Sequence[Path]]]
+"""By experiment, by substrate, the run folders."""
+_NAMES = {1: ("all the time",), 3: ("before", "while", "after")}
+_BIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one substrate."""
+
+    name: str
+    frames: Sequence[Frames]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """What was scheduled in the phase ``measure``."""
+        return pd.concat([each.measured for each in self.frames], ignore_index=True)
+
+    @property
+    def latency(self) -> str:
+        """The column that counts."""
+        return "service_latency_s" if (self.rows["user"] != "").any() else "response_time_s"
+
+    def good(self, start: float, end: float) -> pd.DataFrame:
+        """The good answers to what was scheduled in a stretch."""
+        rows = self.rows
+        return rows[(rows["status"] == "ok") & (rows["t_scheduled"] >= start) & (rows["t_scheduled"] < end)]
+
+    def quantile(self, share: float, start: float, end: float) -> float:
+        """A percentile of the latency in a stretch, in milliseconds."""
+        return float(self.good(start, end)[self.latency].quantile(share) * 1e3)
+
+    @property
+    def failed(self) -> int:
+        """How many invocations did not get a good answer."""
+        return int((self.rows["status"] != "ok").sum())
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the run, or of each, ``none`` where a run was not judged."""
+        levels = [each.verdict.level if each.verdict else "none" for each in self.frames]
+        return levels[0] if len(set(levels)) == 1 else ", ".join(levels)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not valid."""
+        whats = [reason.what for each in self.frames if each.verdict for reason in each.verdict.reasons]
+        return list(dict.fromkeys(whats))
+
+    @property
+    def busy(self) -> float | None:
+        """Mean share of the machine's processors that was in use; None where none was."""
+        machine = pd.concat([each.table("machine") for each in self.frames], ignore_index=True).dropna(subset=["busy"])
+        return float(np.average(machine["busy"], weights=machine["span_s"])) if len(machine) else None
+
+
+def sides(runs: Mapping[str, Sequence[Path]]) -> list[Side]:
+    """The substrates of one experiment, those without a run left out."""
+    return [Side(name, [load(folder) for folder in folders]) for name, folders in runs.items() if folders]
+
+
+def stretches(found: Sequence[Side]) -> list[tuple[float, float]]:
+    """From the first measured invocation on, cut where a shape was changed."""
+    rows = found[0].rows
+    cuts: set[float] = set()
+    for frames in (each for side in found for each in side.frames):
+        events = frames.table("events")
+        cuts = cuts or set(events.loc[events["kind"] == "shape", "t_planned"].dropna())
+    borders = [float(np.floor(rows["t_scheduled"].min())), *sorted(cuts), float("inf")]
+    return list(pairwise(borders))
+
+
+def markdown(runs: Runs) -> str:
+    """A table for each experiment, and under it why runs are not valid."""
+    return "\n".join(line for name, by in runs.items() for line in _tables(name, sides(by)))
+
+
+def _tables(name: str, found: Sequence[Side]) -> Iterator[str]:
+    parts = stretches(found)
+    words = _NAMES.get(len(parts), tuple(f"{start:g} to {end:g} s" for start, end in parts))
+    nodes = sorted(set(found[0].rows["node"]) - {""})
+    last = f"On {nodes[0]}, in %" if len(nodes) > 1 else "Answers a second"
+    head = ["Substrate", "Verdict", *(f"{word}: median, p95 in ms" for word in words), last, "Failed", "Busy"]
+    yield f"**{name}**\n"
+    yield from _lines([head, ["---"] * len(head), *(_row(each, found[0], parts, nodes) for each in found)])
+    yield ""
+    for side in found:
+        yield from (f"- {side.name}: {reason}" for reason in side.reasons)
+    yield ""
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(side: Side, first: Side, parts: Sequence[tuple[float, float]], nodes: Sequence[str]) -> list[str]:
+    cells = [", ".join(_beside(*(each.quantile(share, *part) for each in (side, first))) for share in (0.5, 0.95))
+             for part in parts]  # fmt: skip
+    if len(nodes) > 1:
+        cells.append(", ".join(f"{100 * (side.good(*part)['node'] == nodes[0]).mean():.0f}" for part in parts))
+    else:
+        good = side.good(*parts[0])
+        span = (good["t_sent"].max() - good["t_sent"].min()) * len(side.frames)
+        cells.append(f"{(len(good) - 1) / span:.2f}" if span else "–")
+    busy = f"{side.busy:.0%}".replace("%", " %") if side.busy is not None else "–"
+    return [side.name, side.verdict, *cells, f"{side.failed} of {len(side.rows)}", busy]
+
+
+def _beside(value: float, base: float) -> str:
+    return f"{value:.4g} ({value / base:.2f})"
+
+
+def figure(runs: Runs) -> Figure:
+    """For each experiment the median of each second where something changes, else how many were faster."""
+    with style.styled():
+        drawn, axes = style.canvas(1, len(runs), height=3.9, width_ratios=[3] + [2] * (len(runs) - 1))
+        for number, (place, (name, by)) in enumerate(zip(axes, runs.items(), strict=True)):
+            found = sides(by)
+            parts = stretches(found)
+            for index, side in enumerate(found):
+                (_over_time if len(parts) > 1 else _share_below)(place, side, style.line_style(index))
+            _dress(place, name, found[0], parts)
+            if number == 0:
+                handles, labels = place.get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=5)
+    return drawn
+
+
+def _over_time(axes: Axes, side: Side, look: Mapping[str, Any]) -> None:
+    good = side.good(0, float("inf"))
+    middles = (good[side.latency] * 1e3).groupby(np.floor(good["t_scheduled"] / _BIN_S)).median()
+    axes.plot((middles.index + 0.5) * _BIN_S, middles, label=_label(side), **look)
+
+
+def _share_below(axes: Axes, side: Side, look: Mapping[str, Any]) -> None:
+    ordered = np.sort(side.good(0, float("inf"))[side.latency].dropna() * 1e3)
+    axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), label=_label(side), **look)
+
+
+def _label(side: Side) -> str:
+    return side.name if "invalid" not in side.verdict else f"{side.name} (invalid)"
+
+
+def _dress(axes: Axes, name: str, first: Side, parts: Sequence[tuple[float, float]]) -> None:
+    axes.set_title(name)
+    words = first.latency.removesuffix("_s").replace("_", " ").capitalize()
+    if len(parts) == 1:
+        axes.set(xlabel=f"{words} (ms)", ylabel="Share that was at least as fast", ylim=(0, 1))
+        style.log_axis(axes, "x")
+        return
+    axes.set(xlabel="Time since the start of the workload (s)", ylabel=f"{words} (ms), median of a second")
+    style.log_axis(axes, "y")
+    for start, _ in parts[1:]:
+        axes.axvline(start, color=style.INK, linewidth=0.8, linestyle=(0, (4, 2)))
