@@ -10,7 +10,6 @@ from typing import Any
 from roles.openwhisk.activation import Activation
 from roles.openwhisk.auth import Identity, namespace_of
 from roles.openwhisk.bodies import ActionBody, ExecBody, LimitsBody, is_zip, json_of, main_of, read
-from roles.openwhisk.boxes import modelled
 from roles.openwhisk.entities import (
     KINDS,
     SEQUENCE,
@@ -26,6 +25,7 @@ from roles.openwhisk.entities import (
 )
 from roles.openwhisk.errors import EXISTS, OTHER_KIND, Refused, malformed, missing, too_big
 from roles.openwhisk.invoking import Invoking
+from roles.openwhisk.kinds import modelled
 from roles.openwhisk.names import DEFAULT, Full, Route, action_name, flag, full_name, whole, window
 from roles.openwhisk.options import MB, ServerOptions
 from roles.openwhisk.resolving import Resolver

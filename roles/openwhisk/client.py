@@ -77,7 +77,7 @@ class WskClient(Client):
         near = parameters.server or site.nearest("server")
         if near is None or near not in site.places.get("server", ()):
             raise TestbedError("A client of openwhisk needs a server. Place one (duty gateway).")
-        keys = parameters.keys
+        keys = parameters.auth
         known = PUBLIC if keys is None else read_keys(Path(keys)) if isinstance(keys, str) else keys
         if parameters.user not in known:
             raise TestbedError(f"The client of openwhisk has no key of the namespace {parameters.user!r}.")

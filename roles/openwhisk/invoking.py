@@ -66,8 +66,8 @@ class Invoking:
         self._env, self._options, self._resolver = env, options, resolver
         self._throttle, self._activations, self._runner = throttle, activations, runner
         self.ids = Ids(env)
-        self.begun = self.over = 0  # activations; in between, under way
-        self.repeated: list[str] = []  # ids that ended twice; there are none
+        self.under_way: dict[str, float] = {}  # activations, and when they began
+        self.repeated: list[str] = []  # those that ended without being under way; there are none
 
     def begin(self, user: str, found: Found, given: dict[str, Any]) -> Call:
         """Begin an invocation; raises Refused (400, 429, 503)."""
@@ -85,7 +85,7 @@ class Invoking:
         ended = asyncio.get_running_loop().create_future()
         call = Call(self.ids(), user, found, args, self._env.now(), ended, cause)
         if found.action.code.kind == SEQUENCE:
-            self.begun += 1
+            self.under_way[call.id] = call.arrived
             self._env.spawn(self._sequence(call, left))
             return call
 
@@ -95,8 +95,12 @@ class Invoking:
             self._record(call, done)
 
         job = Job(call.id, found.action, args, call.arrived, told, self._options.payload)
-        self._runner.submit(job)
-        self.begun += 1
+        self.under_way[call.id] = call.arrived
+        try:
+            self._runner.submit(job)
+        except Refused:
+            del self.under_way[call.id]
+            raise
         return call
 
     async def waited(self, call: Call, wait_s: float) -> Activation | None:
@@ -117,10 +121,9 @@ class Invoking:
             start, end, max(0, round((began - call.arrived) * 1000)), done, call.cause, call.found.binding,
             not call.cause,
         )  # fmt: skip
-        if self._activations.get(call.user, call.id) is not None:
+        if self.under_way.pop(call.id, None) is None:
             self.repeated.append(call.id)
         self._activations.add(record)
-        self.over += 1
         self._emit(call, record, began, over)
         if not call.ended.done():
             call.ended.set_result(record)

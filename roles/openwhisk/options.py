@@ -68,7 +68,7 @@ class ServerOptions(PoolOptions):
     """A server: interface, limits, and a pool of its own where no invoker is placed."""
 
     port: Port = Field(PORT, description="Of the interface.")
-    keys: KeyFile | dict[str, str] = Field(
+    auth: KeyFile | dict[str, str] = Field(
         None, description="File with lines NAMESPACE UUID:SECRET, or the keys by namespace (then they are in the run's "
         "files); default: the original's public ones, of guest and whisk.system."
     )
@@ -106,7 +106,7 @@ class ClientOptions(Parameters):
     port: Port = Field(PORT, description="Of the server.")
     namespace: str = Field("guest", description="Where the functions are.")
     user: str = Field("whisk.system", description="Whose key it shows; the limits of that namespace are for it.")
-    keys: KeyFile | dict[str, str] = Field(None, description="As at the server; default: the public ones.")
+    auth: KeyFile | dict[str, str] = Field(None, description="As at the server; default: the public ones.")
 
 
 def as_lines(limits: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from roles.openwhisk.activation import INTERNAL_ERROR, Done
 from roles.openwhisk.boxes import Box, Host, Job
 from roles.openwhisk.entities import Action, family
 from roles.openwhisk.errors import Refused
+from roles.openwhisk.kinds import box as new_box
 from roles.openwhisk.options import MB
 
 
@@ -112,7 +113,7 @@ class Pool:
         return self._box(action.code.kind, need)
 
     def _box(self, kind: str, memory_mb: int) -> Box:
-        box = self._host.box(kind, memory_mb)
+        box = new_box(self._host, kind, memory_mb)
         self.boxes.add(box)
         self.used_mb += memory_mb
         return box

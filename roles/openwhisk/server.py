@@ -9,6 +9,7 @@ from typing import ClassVar
 from roles.openwhisk.activation import Activations
 from roles.openwhisk.api import Api
 from roles.openwhisk.auth import PUBLIC, Keys, read_keys
+from roles.openwhisk.balancing import Balancer
 from roles.openwhisk.boxes import Host
 from roles.openwhisk.entities import CODE, MODEL, Action, Code, Limits
 from roles.openwhisk.invoking import Invoking, Runner
@@ -36,16 +37,21 @@ class Server(Role):
             _allowance(options.limits), {name: _allowance(each) for name, each in options.namespaces.items()}
         )
         self.activations = Activations(options.keep_activations, options.keep_bytes)
-        self.runner = self._runner(env)
+        self.runner = await self._runner(env)
         self.invoking = Invoking(
             env, options, Resolver(self.store), self.throttle, self.activations, self.runner
         )
         self.api = Api(
-            options, keys_of(options.keys), self.store, self.invoking, self.activations, self.throttle, env.wall
+            options, keys_of(options.auth), self.store, self.invoking, self.activations, self.throttle, env.wall
         )
         await env.serve(options.port, {WEB: self.api.answer})
 
-    def _runner(self, env: Environment) -> Runner:
+    async def _runner(self, env: Environment) -> Runner:
+        """Invokers, if any are placed; else a pool of its own."""
+        if self.site.places.get("invoker"):
+            balancer = Balancer(env, self.site, self.parameters)
+            await balancer.start()
+            return balancer
         pool = Pool(Host(env, self.site, self.parameters))
         pool.start()
         return pool

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from roles.openwhisk import datasets
+from roles.openwhisk import datasets, invariants
 from roles.openwhisk.client import WskClient
 from roles.openwhisk.errors import refusal
+from roles.openwhisk.invoker import InvokerRole
 from roles.openwhisk.server import Server
 from testbed.roles.api import Duty, Invariant, Role, System, Wire
 from testbed.roles.web import WebReply
@@ -24,13 +25,18 @@ def refuse(status: int, why: str) -> WebReply:
 
 
 class OpenWhisk(System):
-    """An OpenWhisk-compatible server; actions run in containers, cold or warm, under limits of time and memory."""
+    """An OpenWhisk-compatible server; actions run in containers, cold or warm, under limits of time and memory.
+
+    Without invokers, a server runs them itself.
+    """
 
     name: ClassVar[str] = "openwhisk"
-    roles: ClassVar[Mapping[str, type[Role]]] = {"server": Server, "client": WskClient}
-    duties: ClassVar[Mapping[Duty, str]] = {"gateway": "server", "worker": "server", "client": "client"}
+    roles: ClassVar[Mapping[str, type[Role]]] = {
+        "server": Server, "invoker": InvokerRole, "client": WskClient,
+    }  # fmt: skip
+    duties: ClassVar[Mapping[Duty, str]] = {"gateway": "server", "worker": "invoker", "client": "client"}
     tables: ClassVar[tuple[Table, ...]] = datasets.ALL
-    invariants: ClassVar[tuple[Invariant, ...]] = ()
+    invariants: ClassVar[tuple[Invariant, ...]] = invariants.ALL
 
     def wire(self) -> Wire:
         """Plain HTTP, for any client of OpenWhisk."""

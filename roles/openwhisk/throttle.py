@@ -16,7 +16,9 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class _Use:
+class Use:
+    """What one namespace has done in ``minute``, and does."""
+
     minute: int = 0
     count: int = 0
     in_flight: int = 0
@@ -29,7 +31,7 @@ class Throttle:
     usual: Allowance
     special: dict[str, Allowance] = field(default_factory=dict)
     refused: int = 0
-    _uses: dict[str, _Use] = field(default_factory=dict)
+    uses: dict[str, Use] = field(default_factory=dict)
 
     def allowance(self, namespace: str) -> Allowance:
         """What ``namespace`` may do."""
@@ -37,13 +39,13 @@ class Throttle:
 
     def in_flight(self, namespace: str) -> int:
         """Its invocations that are under way."""
-        return self._uses[namespace].in_flight if namespace in self._uses else 0
+        return self.uses[namespace].in_flight if namespace in self.uses else 0
 
     def enter(self, namespace: str, wall: float) -> None:
         """One more invocation, at ``wall`` seconds since 1970; raises Refused (429). Pair it with :meth:`leave`."""
-        use = self._uses.get(namespace)
+        use = self.uses.get(namespace)
         if use is None:
-            use = self._uses[namespace] = _Use()
+            use = self.uses[namespace] = Use()
         allowed = self.allowance(namespace)
         minute = int(wall // 60)
         if minute != use.minute:
@@ -63,4 +65,4 @@ class Throttle:
 
     def leave(self, namespace: str) -> None:
         """An invocation has ended."""
-        self._uses[namespace].in_flight -= 1
+        self.uses[namespace].in_flight -= 1
