@@ -28,6 +28,10 @@ def _absolute(value: object) -> object:
     raise units.refuse("the absolute path of a file with the key, on the location's host")
 
 
+def _words(value: object) -> object:
+    return str(value) if type(value) is int else value  # YAML reads 503 as a number
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -66,7 +70,7 @@ class LocationOptions(Parameters):
     redis_port: Port = Field(6379, description="Of the redis-server, on the location's own address.")
     persist: bool = Field(True, description="Whether what was acknowledged survives a crash of the agent.")
     status: Literal["accept", "reject"] = Field("accept", description="The offloading status at the beginning.")
-    busy: Literal["hold", "503"] = Field(
+    busy: Annotated[Literal["hold", "503"], BeforeValidator(_words)] = Field(
         "hold", description="A request for a session on its way waits, or is answered 503 with Retry-After: 5."
     )
     request_ids: bool = Field(
@@ -152,7 +156,7 @@ class ClientOptions(Parameters):
     location: str | None = Field(None, description="Where it begins; default: the location with the fewest hops.")
     port: Port = Field(PORT, description="Of the gateways.")
     sessions: int = Field(
-        16, ge=1, description="Sessions that it uses in turn where the workload names none."
+        16, ge=1, description="Sessions where the workload names none: used in turn, or by one user of a closed loop each."
     )
     remember: bool = Field(False, description="Go first to where the session was last, instead of to the edge node.")
     most_hops: int = Field(10, ge=0, description="Redirects that it follows for one invocation.")

@@ -18,6 +18,7 @@ from testbed.places import home, open_home
 open_home()
 
 from so_asking import ALL, Checked  # noqa: E402
+from so_bad import BAD  # noqa: E402
 from so_checks import CHECKS  # noqa: E402
 
 from roles.session_offloading.messages import PORT  # noqa: E402
@@ -60,9 +61,9 @@ class Emulated:
 
 
 @contextmanager
-def emulated(*sets: str) -> Iterator[Emulated]:
+def emulated(*sets: str, path: Path = EXPERIMENT) -> Iterator[Emulated]:
     """The tree, up and ready; to be called in an arena. ``sets`` change the experiment."""
-    experiment = load(EXPERIMENT, sets)
+    experiment = load(path, sets)
     with TemporaryDirectory() as folder:
         place = Path(folder)
         with (
@@ -101,10 +102,10 @@ async def checks(addresses: dict[str, str], names: Sequence[str]) -> int:
     way, failed = Http(addresses), 0
     try:
         for name in names or CHECKS:
-            checked = Checked(way, f"s-{name[6:8]}")
+            checked = Checked(way, f"s-{name[6:12]}")
             await checked.clean()
             try:
-                await CHECKS[name](checked)
+                await (CHECKS | BAD)[name](checked)
             except Exception:  # noqa: BLE001 - told, and counted
                 failed += 1
                 print(f"FAILED {name}\n{traceback.format_exc()}")

@@ -14,9 +14,10 @@ from in_arena import passes
 pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay")]
 
 
-def test_locations_do_what_the_draft_says_over_real_http() -> None:
+@pytest.mark.parametrize("storage", ["embedded", pytest.param("redis", marks=pytest.mark.feature("redis-server"))])
+def test_locations_do_what_the_draft_says_over_real_http(storage: str) -> None:
     def work() -> None:
-        with emulated() as tree:
+        with emulated(f"settings.session_offloading.location.storage={storage}") as tree:
             status, said = tree.check()
             assert status == 0, said
 
