@@ -193,6 +193,7 @@ ROWS: Mapping[str, Row] = {
         _program("redis-server", "--version"), "sessions are kept inside agents", "apt-get install redis-tools, and a "
         "link redis-server to its redis-check-rdb"
     ),
+    "node": Row(_program("node", "--version"), "OpenWhisk actions in Python", "apt-get install nodejs"),
     "slirp4netns": Row(_program("slirp4netns", "--version"), "networks without --nat", "apt-get install slirp4netns"),
     "sudo": Row(_program("sudo", "-n", "true"), "user namespaces", "apt-get install sudo, and a rule for this user"),
 }
