@@ -55,7 +55,8 @@ def perform(experiment: Experiment, substrate: Substrate, out: Path, view: View)
         require(experiment.background, substrate.probe())
     run = begin(experiment, substrate, out)
     try:
-        status = substrate.enter(partial(_inside, run, experiment, substrate, view), run.record.run_id)
+        with run.held():
+            status = substrate.enter(partial(_inside, run, experiment, substrate, view), run.record.run_id)
     except TestbedError as error:
         run.finish("failed", str(error))
         raise

@@ -15,6 +15,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import time
@@ -125,6 +127,24 @@ class Run:
         run = cls(folder, record)
         run.save()
         return run
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile this process and those that it forks are known to be at work on the run.
+
+        A lock on the folder says so, which the kernel takes away with the last of them; a file system without locks
+        cannot say it. Raises BlockingIOError where others have it.
+        """
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+            yield
+        finally:
+            os.close(folder)
 
     def save(self) -> None:
         """Write ``run.json`` in one step: a reader sees the old one or the new one."""

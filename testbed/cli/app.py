@@ -142,6 +142,18 @@ def show(run_name: RunName = "last", out: Out = RUNS, as_json: AsJson = False) -
 
 
 @app.command()
+def recover(run_name: RunName = "last", out: Out = RUNS) -> None:
+    """Complete the folder of a run whose command was killed: all rows, a verdict (invalid), a summary."""
+    from testbed.recover import recover as complete
+
+    folder = store.find(run_name, out)
+    for change in complete(folder):
+        err.print(f"Since then, {change}.", style="yellow", markup=False, soft_wrap=True)
+    tables.ending(store.read_record(folder))
+    print(folder)  # noqa: T201
+
+
+@app.command()
 def figure(
     run_name: RunName = "last",
     names: Annotated[list[str] | None, typer.Argument(help="Figures; default: all that fit.")] = None,

@@ -12,7 +12,7 @@ LEVELS = [
     ["testbed.__main__"],
     ["testbed.cli", "testbed.doctor", "testbed.reference"],
     ["testbed.validate"],
-    ["testbed.sweep", "testbed.calibrate", "testbed.explore"],
+    ["testbed.sweep", "testbed.calibrate", "testbed.explore", "testbed.recover"],
     ["testbed.run"],
     ["testbed.twin.story"],
     ["testbed.conclude", "testbed.plan"],
