@@ -27,6 +27,7 @@ from testbed.substrate.base import Network
 
 MOST_PATHS = 120  # of a larger network, so many paths spread evenly over it are measured
 RATES_WITHIN_S = 3.0  # rates for which this time does not suffice stay unmeasured
+RATES_OF_MACHINES_WITHIN_S = 20.0  # of every two machines, many of which share links of the topology
 HIGHEST_RATE = 200e6  # bits/s; a sender in Python cannot fill a faster link reliably
 LOWEST_RATE = 5e3  # bits/s; a slower link would take seconds to measure
 TRAIN_S = 0.25  # how long a link is filled to measure its rate
@@ -97,8 +98,9 @@ def calibrate(network: Network, python: str = sys.executable) -> list[dict[str, 
     nodes = list(dict.fromkeys(node for path in chosen for node in (path.start, path.goal)))
     with Prober(network, nodes, python) as prober:
         errors = [prober.clock_error_s(path.start, path.goal) for path in chosen]
+        within_s = RATES_OF_MACHINES_WITHIN_S if isinstance(network, Direct) else RATES_WITHIN_S
         found = [replace(each, clock_error_s=error, between_machines=_kind(network))
-                 for each, error in zip(measure(prober, chosen), errors, strict=True)]  # fmt: skip
+                 for each, error in zip(measure(prober, chosen, within_s), errors, strict=True)]  # fmt: skip
     network.check()  # a mechanism that has ended says why itself
     _refuse_gross_failures(found)
     return [each.row() for each in found]
@@ -116,14 +118,14 @@ def _kind(network: Network) -> str:
     return ""
 
 
-def measure(prober: Prober, chosen: Sequence[Path]) -> list[Found]:
-    """Delay and rate of all these paths."""
+def measure(prober: Prober, chosen: Sequence[Path], rates_within_s: float = RATES_WITHIN_S) -> list[Found]:
+    """Delay and rate of all these paths, rates as far as this time suffices."""
     closed = _closed(prober, chosen)
     found = [Found(path, note=closed.get(number, "")) for number, path in enumerate(chosen)]
     for attempt in (1, 2, 3):
         again = [number for number, each in enumerate(found) if number not in closed and _delay_is_off(each)]
         _better(found, _delays(prober, [found[number] for number in again], attempt), again)
-    deadline = time.monotonic() + RATES_WITHIN_S
+    deadline = time.monotonic() + rates_within_s
     for _ in range(3):
         again = [number for number, each in enumerate(found) if each.p50_s is not None and _rate_is_wanted(each)]
         _better(found, _rates(prober, [found[number] for number in again], deadline), again)

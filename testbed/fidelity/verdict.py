@@ -166,17 +166,24 @@ def _rate_error(path: Mapping[str, Any]) -> float:
 
 def _unshaped(paths: Sequence[Mapping[str, Any]]) -> Measure:
     """How many paths that nothing shapes are not by themselves as they were asked for."""
-    off = []
-    for path in paths:
-        asked, limit = path["asked_delay_s"], DEFAULTS["delay_error"].thresholds(path["asked_delay_s"])[0]
-        is_off = _delay_error(path) > limit or path["asked_loss"] > 0 or path["asked_jitter_s"] > limit
-        if path.get("asked_rate"):
-            measured = path.get("measured_rate")
-            is_off = is_off or measured is None or _rate_error(path) > DEFAULTS["rate_error"].suspect
-        if is_off:
-            found = f"{written(path['measured_p50_s'], 's')} of delay where {written(asked, 's')} are asked for"
-            off.append(f"{path['from']} -> {path['to']}: {found}")
+    off = [f"{path['from']} -> {path['to']}: {what}" for path in paths if (what := _otherness(path))]
     return Measure("unshaped", len(off), next(iter(off), ""))
+
+
+def _otherness(path: Mapping[str, Any]) -> str:
+    """In which way a path is not as it was asked for; nothing where it is."""
+    asked, limit = path["asked_delay_s"], DEFAULTS["delay_error"].thresholds(path["asked_delay_s"])[0]
+    if _delay_error(path) > limit:
+        return f"{written(path['measured_p50_s'], 's')} of delay where {written(asked, 's')} are asked for"
+    if path["asked_loss"] > 0 or path["asked_jitter_s"] > limit:
+        return "nobody makes the loss or the jitter that is asked for"
+    if not path.get("asked_rate"):
+        return ""
+    wanted = f"where {path['asked_rate'] / 1e6:.4g} Mbit/s are asked for"
+    if path.get("measured_rate") is None:
+        return f"{path.get('note') or 'rate not measured'}, {wanted}"
+    is_off = _rate_error(path) > DEFAULTS["rate_error"].suspect
+    return f"{path['measured_rate'] / 1e6:.4g} Mbit/s {wanted}" if is_off else ""
 
 
 def _clocks(evidence: Evidence) -> Iterator[Measure]:

@@ -87,6 +87,7 @@ FLAGGED = [
     ("unmeasured", "suspect", {"calibration": path(measured_p50_s=None)}),
     ("unshaped", "suspect", {"calibration": path(**REAL, measured_p50_s=0.0002)}),
     ("unshaped", "suspect", {"calibration": path(**REAL, measured_rate=9e7)}),
+    ("unshaped", "suspect", {"calibration": path(**REAL, measured_rate=None)}),
     ("unshaped", "suspect", {"calibration": path(**{**REAL, "asked_loss": 0.1})}),
     ("unwatched", "suspect", {"calibration": path(**SHAPED, asked_loss=0.1)}),
     ("delay_error", "suspect", {"calibration": path(**SHAPED, asked_loss=0.0, measured_p50_s=0.0132)}),
