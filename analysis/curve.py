@@ -119,7 +119,7 @@ class Scale:
 
 
 def _unit(metric: str) -> tuple[float, str]:
-    metric = re.sub(r"^.*\.(\w+)\.(?!count)\w+$", r"\1", metric)  # the column, of a dataset's
+    metric = re.sub(r"^.*\.(\w+)\.(?!count)[\w/]+$", r"\1", metric)  # the column, of a dataset's
     if metric.endswith("_s"):
         return 1e3, "ms"
     return (1e2, "%") if metric.endswith("share") else (1.0, "1/s" if metric == "throughput" else "")

@@ -43,7 +43,7 @@ class SessionClient(Client):
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
         """One invocation, with all its redirects."""
-        session = invocation.session or f"{self.site.node}-{invocation.invocation_id % self._options.sessions}"
+        session = invocation.session or self._session(invocation)
         headers = {SESSION: session, "content-type": "text/plain; charset=utf-8"}
         if self._options.request_ids:
             headers[REQUEST_ID] = f"{self.site.node}-{invocation.invocation_id}"
@@ -65,6 +65,11 @@ class SessionClient(Client):
                 self.acknowledged.setdefault(session, []).append(headers[REQUEST_ID])
         env.emit("so_requests", _row(env.now(), invocation, session, hops, outcome))
         return outcome
+
+    def _session(self, invocation: Invocation) -> str:
+        """Users of a closed loop keep theirs, and share them if there are too few; in an open loop all take turns."""
+        number = int(invocation.user.rpartition(".")[2]) if invocation.user else invocation.invocation_id
+        return f"{self.site.node}-{number % self._options.sessions}"
 
     async def _followed(
         self, env: Environment, request: WebRequest, address: str, due: float, hops: list[_Hop]

@@ -2,6 +2,7 @@
 
     so_moves.duration_s.p50                  the median of a column
     invocations[node=edge].queue_s.mean      of the rows where another column has this text; phase measure only
+    invocations.service_latency_s.mean/user  each user's by itself, and of those the mean
     byte_km                                  bytes times kilometres, for each good answer
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from testbed.collect.summary import percentile
 
-_NAME = re.compile(r"(\w+)(?:\[(\w+)=([^\]]*)\])?\.(\w+)\.(\w+)")
+_NAME = re.compile(r"(\w+)(?:\[(\w+)=([^\]]*)\])?\.(\w+)\.(\w+)(?:/(\w+))?")
 _STATISTICS: Mapping[str, Callable[[Sequence[float]], float | None]] = {
     "mean": lambda values: fsum(values) / len(values) if values else None,
     "p50": lambda values: percentile(values, 0.5),
@@ -36,9 +37,14 @@ def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | No
     found = _NAME.fullmatch(name)
     if found is None or found[5] not in _STATISTICS:
         return None
-    table, where, text, column, statistic = found.groups()
-    values = sorted(_values(_rows(folder / f"{table}.csv"), where, text, column, counted=statistic == "count"))
-    return _STATISTICS[statistic](values)
+    table, where, text, column, statistic, each = found.groups()
+    groups: dict[str, list[float]] = {} if each else {"": []}
+    for row in _chosen(_rows(folder / f"{table}.csv"), where, text, column):
+        value = 1.0 if statistic == "count" else float(row[column])
+        groups.setdefault(row.get(each, "") if each else "", []).append(value)
+    told = [_STATISTICS[statistic](sorted(values)) for values in groups.values()]
+    known = [value for value in told if value is not None]
+    return fsum(known) / len(known) if known else None
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -47,12 +53,10 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(file)
 
 
-def _values(
-    rows: Iterator[dict[str, str]], where: str | None, text: str, column: str, *, counted: bool
-) -> Iterator[float]:
+def _chosen(rows: Iterator[dict[str, str]], where: str | None, text: str, column: str) -> Iterator[dict[str, str]]:
     for row in rows:
         if row.get("phase", "measure") == "measure" and (where is None or row.get(where) == text) and row.get(column):
-            yield 1.0 if counted else float(row[column])
+            yield row
 
 
 def _byte_km(folder: Path, lengths: Mapping[str, float]) -> float | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 METRIC = (
     "Column of `summary.csv`, for all functions together; or `DATASET[COLUMN=TEXT].COLUMN.STATISTIC` of any dataset of "
     "the run, such as `so_moves[target=p1].duration_s.p50` (the condition may be left out; mean, p50, p90, max, sum, "
-    "count); or `byte_km`, see `lengths`."
+    "count; `mean/user` is the mean of each user's mean); or `byte_km`, see `lengths`."
 )
 Metric = Annotated[str, Field(description=METRIC)]
 At = Annotated[dict[str, Any], Field(description="A point of the sweep, such as `{loss: 3%}`.")]

@@ -31,6 +31,7 @@ def run(tmp_path: Path) -> Path:
         ("moves[to=nowhere].took_s.p50", None),
         ("moves[to=nowhere].took_s.count", 0.0),
         ("invocations.queue_s.sum", 4.0),
+        ("moves.took_s.max/to", 2.25),
         ("invocations[status=error].node.count", 1.0),
         ("byte_km", (300 * 1000 + 2) / 3),
         ("nothing.took_s.p50", None),
