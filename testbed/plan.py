@@ -53,7 +53,8 @@ def specs(experiment: Experiment, hosts: Path, own: Mapping[str, str] | None = N
         found.append(
             AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=its_files)
         )
-    return found
+    secrets = experiment.system.private_files([(each.site, experiment.parameters[each.name]) for each in found])
+    return [replace(each, private=secrets.get(each.name, {})) for each in found]
 
 
 def lay_out(experiment: Experiment, hosts: Path) -> Mapping[str, Path]:

@@ -7,9 +7,9 @@ seconds as in the original, or carry a unit (``500ms``). Unknown keys are refuse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from testbed import units
 from testbed.roles.api import Parameters, Site
@@ -75,6 +75,20 @@ class Conf(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True)
 
 
+class TlsConf(Conf):
+    """The keys of an agent. By default a run has an authority of its own, and a new key for each agent."""
+
+    authority: str = Field("", description="PEM file of whom to trust, on the machine that carries the node.")
+    certificate: str = Field("", description="PEM file of the agent's own certificate.")
+    key: str = Field("", description="PEM file of its key, which nobody else may be able to read.")
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        if len({bool(each) for each in (self.authority, self.certificate, self.key)}) > 1:
+            raise units.refuse("all of authority, certificate and key, or none of them")
+        return self
+
+
 class Options(Parameters):
     """What all roles share.
 
@@ -85,6 +99,16 @@ class Options(Parameters):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True)
 
     strict_original: bool = Field(False, description="Do without all that the original lacks.")
+    secure: bool = Field(
+        False, description="Calls of functions go over TLS; what controllers, tables and loads are told does not. It "
+        "must be the same for all agents that call each other."
+    )
+    tls_conf: Annotated[TlsConf, FromPairs] = Field(TlsConf(), description="The keys for that.")
+
+    @property
+    def makes_keys(self) -> bool:
+        """Whether it needs keys and was given none."""
+        return self.secure and not self.tls_conf.key
 
 
 class AgentOptions(Options):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
-from roles.serverless_on_edge import datasets, invariants
+from roles.serverless_on_edge import datasets, invariants, keys
 from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller
 from roles.serverless_on_edge.dispatcher import Dispatcher
 from roles.serverless_on_edge.edge_wire import EdgeWire
 from roles.serverless_on_edge.openfaas import Openfaas
+from roles.serverless_on_edge.options import Options
 from roles.serverless_on_edge.router import Router
-from testbed.roles.api import Duty, Invariant, Role, System, Wire
+from roles.serverless_on_edge.wire import GrpcWire
+from testbed.roles.api import Duty, Invariant, Parameters, Role, Site, System, Wire
 from testbed.tables import Table
 
 
@@ -36,11 +39,20 @@ class ServerlessOnEdge(System):
         "client": "client",
     }
     tables: ClassVar[tuple[Table, ...]] = datasets.ALL
-    invariants: ClassVar[tuple[Invariant, ...]] = invariants.ALL
+    invariants: ClassVar[tuple[Invariant, ...]] = (*invariants.ALL, *chain_invariants.ALL)
 
     def wire(self) -> Wire:
         """gRPC with the original's messages, and HTTP."""
         return EdgeWire()
+
+    def wire_of(self, role: Role, folder: Path | None) -> Wire:
+        """The same, with TLS on the data path for a role that is ``secure``."""
+        options: Options = role.parameters
+        return EdgeWire(GrpcWire(options.secure, lambda: keys.own(options.tls_conf, folder or Path())))
+
+    def private_files(self, agents: Sequence[tuple[Site, Parameters]]) -> Mapping[tuple[str, str], Mapping[str, str]]:
+        """Keys for those who are to be secure and have been given none."""
+        return keys.made([site for site, given in agents if isinstance(given, Options) and given.makes_keys])
 
 
 SYSTEM = ServerlessOnEdge()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
@@ -123,8 +124,8 @@ class RoutingTable:
 
     def change(self, key: Key, weight: float, final: bool, now: float) -> None:
         """Add an entry or change it; raises ValueError for a weight that is not positive or an empty name."""
-        if not weight > 0:
-            raise ValueError(f"the weight of {key.destination!r} is {weight:g}; it must be above zero")
+        if not 0 < weight < inf:
+            raise ValueError(f"the weight of {key.destination!r} is {weight:g}; it must be above zero and finite")
         if not key.function or not key.destination:
             raise ValueError("function and destination must not be empty")
         self._functions.setdefault(key.function, self._policy()).change(key.destination, weight, now)

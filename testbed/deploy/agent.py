@@ -68,11 +68,11 @@ class Agent:
         self._folder, self._selector = folder, selector
         system = discover.system(plan.system, Path(plan.home))
         kind = system.roles[plan.role]
+        self._role: Role = kind(plan.site, kind.parameters_model.model_validate(plan.parameters))
         self._env = LiveEnvironment(
-            plan.site, system.wire(), folder, system.tables,
+            plan.site, system.wire_of(self._role, folder), folder, system.tables,
             clock_offset=plan.clock_offset, functions=_workers(plan, folder),
         )
-        self._role: Role = kind(plan.site, kind.parameters_model.model_validate(plan.parameters))
 
     async def live(self, stop: asyncio.Event) -> None:
         """Start the role, be ready, fire the workload of a client; end when ``stop`` is set or on an error."""

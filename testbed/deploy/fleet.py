@@ -245,7 +245,7 @@ class Deployer:
         folder = host.folder / spec.role
         there = program_of(host) if isinstance(host, Away) else self._home
         spec = replace(spec, clock_offset=clock_of(host).monotonic_s)
-        upload(host.connection, folder, contents(spec, folder, self._home, there))
+        upload(host.connection, folder, contents(spec, folder, self._home, there), spec.private)
         is_client = issubclass(discover.system(spec.system, self._home).roles[spec.role], Client)
         return Agent(spec, host, self._process(host, folder), is_client)
 

@@ -24,7 +24,7 @@ class AgentSpec:
     """One agent to be: ``role`` of ``system`` on ``node``.
 
     ``files`` are further texts, or local files, by their path below the agent's folder: a client's ``schedule.csv``
-    among them.
+    among them; ``private`` ones are readable by the account that runs the agent alone.
     ``clock_offset`` is what the node's monotonic clock lacks to the reference clock, in seconds; who deploys sets it.
     """
 
@@ -34,6 +34,7 @@ class AgentSpec:
     site: Site
     parameters: Parameters | Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str | Path] = field(default_factory=dict)
+    private: Mapping[str, str] = field(default_factory=dict)
     clock_offset: float = 0.0
 
     @property

@@ -9,15 +9,25 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 
-def upload(connection: Any, folder: Path, texts: Mapping[str, str | Path]) -> None:
-    """Put texts and local files below ``folder`` through a Fabric connection, making the folders that they need."""
-    sftp = connection.sftp()
-    for parent in _folders(folder, texts):
+def upload(
+    connection: Any, folder: Path, texts: Mapping[str, str | Path], private: Mapping[str, str] | None = None
+) -> None:
+    """Put texts and local files below ``folder`` through a Fabric connection, making the folders that they need.
+
+    ``private`` texts can be read by the connection's account alone: from before anything is in their files.
+    """
+    sftp, secrets = connection.sftp(), private or {}
+    for parent in _folders(folder, (*texts, *secrets)):
         with suppress(OSError):  # it exists; if it could not be made, the next line says so
             sftp.mkdir(str(parent))
     for name, text in texts.items():
         with text.open("rb") if isinstance(text, Path) else io.BytesIO(text.encode()) as file:
             connection.put(file, remote=str(folder / name))
+    for name, text in secrets.items():
+        remote = str(folder / name)
+        connection.put(io.BytesIO(b""), remote=remote)
+        sftp.chmod(remote, 0o600)
+        connection.put(io.BytesIO(text.encode()), remote=remote)
 
 
 def _folders(folder: Path, names: Iterable[str]) -> list[PurePosixPath]:

@@ -34,7 +34,7 @@ class Agent:
     def __init__(self, world: World, site: Site, role: Role, folder: Path | None) -> None:
         self.world, self.site, self.role, self.folder = world, site, role, folder
         self.node, self.role_name = site.node, site.role
-        self.wire = world.system.wire()
+        self.wire = world.system.wire_of(role, None)
         self.alive, self.started, self.busy_s = True, world.loop.now, 0.0
         self.accepted: dict[Channel, None] = {}
         self.functions = Functions(world, self)

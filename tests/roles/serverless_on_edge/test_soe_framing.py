@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from roles.serverless_on_edge.keys import AUTHORITY, CERTIFICATE, KEY, Keys, made
 from roles.serverless_on_edge.messages import (
     GET_TABLE,
     RUN_LAMBDA,
@@ -21,11 +22,12 @@ from roles.serverless_on_edge.messages import (
     Void,
 )
 from roles.serverless_on_edge.wire import GrpcWire
-from testbed.roles.api import Method
+from testbed.roles.api import Method, Site
 
 NET = "127.71.3"
 MORE = 5.0  # bytes a call for pings (17 bytes) and window updates (13 bytes) of the connection, which come now and then
 CALLS = 20
+RECORD, RECORD_HOLDS = 22, 16_000  # bytes of TLS: of each further record, which holds about so many
 
 
 class Counting:
@@ -45,9 +47,17 @@ class Counting:
         writer.close()
 
 
+def sealed() -> GrpcWire:
+    """A wire with TLS; its certificate is for the proxy's address, which it is reached by."""
+    pem = next(iter(made([Site("a", "computer", 1, {"a": f"{NET}.2"}, {}, {})]).values()))
+    return GrpcWire(True, lambda: Keys(*(pem[name].encode() for name in (AUTHORITY, CERTIFICATE, KEY))))
+
+
 @asynccontextmanager
-async def ends(method: Method[Any, Any], handler: Any) -> AsyncIterator[tuple[GrpcWire, Counting]]:
-    server, client, counting = GrpcWire(), GrpcWire(), Counting()
+async def ends(
+    method: Method[Any, Any], handler: Any, secure: GrpcWire | None = None
+) -> AsyncIterator[tuple[GrpcWire, Counting]]:
+    server, client, counting = secure or GrpcWire(), secure or GrpcWire(), Counting()
     await server.serve(f"{NET}.1", 6000, {method: handler})
     proxy = await asyncio.start_server(counting.join, f"{NET}.2", 6000)
     try:
@@ -58,17 +68,18 @@ async def ends(method: Method[Any, Any], handler: Any) -> AsyncIterator[tuple[Gr
         proxy.close()
 
 
+@pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize(("method", "request_", "reply"), [
     (RUN_LAMBDA, LambdaRequest("f", "x"), LambdaResponse("OK", "y")),
     (RUN_LAMBDA, LambdaRequest("f", "x" * 30_000), LambdaResponse("OK", "y" * 30_000)),
     (GET_TABLE, TableId(1), ForwardingTable()),
 ])
-def test_a_call_adds_what_the_wire_says(method: Method[Any, Any], request_: Any, reply: Any) -> None:
+def test_a_call_adds_what_the_wire_says(method: Method[Any, Any], request_: Any, reply: Any, secure: bool) -> None:
     async def handler(_: Any) -> Any:
         return reply
 
     async def body() -> None:
-        async with ends(method, handler) as (client, counting):
+        async with ends(method, handler, sealed() if secure else None) as (client, counting):
             for _ in range(10):  # the connection is in use
                 await client.call(f"{NET}.2:6000", method, request_, 10.0)
             await asyncio.sleep(0.2)
@@ -79,7 +90,8 @@ def test_a_call_adds_what_the_wire_says(method: Method[Any, Any], request_: Any,
             up, down = counting.up - up, counting.down - down
             for count, message, is_reply in ((up, request_, False), (down, reply, True)):
                 added = count / CALLS - len(client.encode(message))
-                assert 0 <= added - client.framing(method, reply=is_reply) <= MORE, f"reply {is_reply}: {added} bytes"
+                more = MORE + (RECORD * (len(client.encode(message)) // RECORD_HOLDS) if secure else 0)
+                assert 0 <= added - client.framing(method, reply=is_reply) <= more, f"reply {is_reply}: {added} bytes"
 
     asyncio.run(body())
 

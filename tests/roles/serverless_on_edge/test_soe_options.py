@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from roles.serverless_on_edge.client import ClientOptions
 from roles.serverless_on_edge.computer_options import ComputerOptions
+from roles.serverless_on_edge.openfaas import OpenfaasOptions
 from roles.serverless_on_edge.options import (
     ControllerOptions,
     DispatcherOptions,
@@ -19,7 +20,7 @@ from roles.serverless_on_edge.options import (
 from roles.serverless_on_edge.system import SYSTEM
 from testbed.roles.api import Site
 
-MODELS = (RouterOptions, DispatcherOptions, ControllerOptions, ComputerOptions, ClientOptions)
+MODELS = (RouterOptions, DispatcherOptions, ControllerOptions, ComputerOptions, ClientOptions, OpenfaasOptions)
 
 
 def test_the_ports_and_defaults_are_the_originals() -> None:
