@@ -154,6 +154,7 @@ class Location(Role):
         return {
             "t": self.env.now(),
             "location": self.place.name,
+            "root": self.place.is_root,
             "status": self.status,
             "sessions": sizes,
             "bytes": sum(sizes.values()),

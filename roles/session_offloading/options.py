@@ -58,7 +58,7 @@ class LocationOptions(Parameters):
 
     port: Port = Field(PORT, description="Of the gateway.")
     tree: dict[str, str] | None = Field(
-        None, description="Child -> parent. Default: grown from the network; its root is farthest from the clients."
+        None, description="Child -> parent. Default: grown from the network; its root is farthest from every client."
     )
     levels: tuple[str, ...] = Field(
         (), description="What the levels of the tree are called, the root's first. Default: cloud, cloudlet, edge."

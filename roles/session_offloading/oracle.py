@@ -49,7 +49,7 @@ class Oracle(Role):
         before = self._before.get(location)
         now = look(found, before[1] if before else None)
         done, took = [], dict[str, list[float]]()
-        for decision in self._policy(now, before[0] if before else None):
+        for decision in () if found["root"] else self._policy(now, before[0] if before else None):
             begun = env.now()
             reply = await self._told(env, location, decision, now.status)
             done.append(decision if reply.status == 200 else f"{decision}: {reply.text.strip()[:120]}")

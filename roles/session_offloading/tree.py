@@ -1,7 +1,8 @@
 """The tree of locations: given as parents by child, or grown from the network.
 
-In a grown tree the root is the location farthest from the clients (all clients' hops together; ties: the last in the
-experiment), which stands for the cloud; the parent of any other is the first location on its shortest way to the root.
+In a grown tree the root is the location whose nearest client is farthest (ties: by all clients' hops together, then the
+last in the experiment), which stands for the cloud; the parent of any other is the first location on its shortest way
+to the root.
 """
 
 from __future__ import annotations
@@ -86,12 +87,9 @@ def _refuse_loop(name: str, tree: Tree) -> None:
 
 def grown(graph: Mapping[str, Sequence[str]], locations: Sequence[str], clients: Iterable[str]) -> Tree:
     """The tree that the network suggests; of one location, that one."""
-    far = dict.fromkeys(locations, 0)
-    for client in clients:
-        hops = _hops(graph, client)
-        for name in locations:
-            far[name] += hops.get(name, 0)
-    root = max(reversed(locations), key=lambda name: far[name])
+    hops = [_hops(graph, client) for client in clients]
+    far = {name: sorted(each.get(name, 0) for each in hops) for name in locations}
+    root = max(reversed(locations), key=lambda name: (far[name][:1], sum(far[name])))
     return Tree(root, dict(_parents(graph, locations, root)))
 
 

@@ -35,6 +35,7 @@ from testbed.roles.api import Site
 # Trees.
 
 LINE = {"c": ("a",), "a": ("c", "b"), "b": ("a", "r"), "r": ("b",)}
+BOTH = {"c": ("x",), "x": ("c", "r"), "r": ("x", "y"), "y": ("r", "d"), "d": ("y",)}  # a client at each end
 STAR = {"c": ("h",), "d": ("h",), "h": ("c", "d", "x", "y"), "x": ("h", "z"), "y": ("h",), "z": ("x",)}
 
 
@@ -47,6 +48,7 @@ STAR = {"c": ("h",), "d": ("h",), "h": ("c", "d", "x", "y"), "x": ("h", "z"), "y
         (LINE, ("a",), ("c",), "a", {}),
         (LINE, ("a", "b"), (), "b", {"a": "b"}),  # nobody to be far from: the last
         (STAR, ("x", "y", "z"), ("c", "d"), "z", {"x": "z", "y": "x"}),
+        (BOTH, ("r", "x", "y"), ("c", "d"), "r", {"x": "r", "y": "r"}),
         ({}, ("a", "b"), (), "b", {"a": "b"}),  # no network known: all below the root
     ],
 )
