@@ -13,10 +13,12 @@ from testbed import places, store
 from testbed.cli import exchange, interactive, modelling, tables
 from testbed.cli.options import RUNS, AsJson, Nat, Out, RunName, Sets, say
 from testbed.cli.tables import err
+from testbed.cli.tools import WithTools
 from testbed.errors import TestbedError
 
 app = typer.Typer(
     name="testbed",
+    cls=WithTools,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -1,0 +1,1 @@
+"""What this system adds to the command line: each file here is a command of its name."""
