@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from testbed import places
 from testbed.errors import UsageError
@@ -46,6 +47,20 @@ def _open(home: Path) -> None:
 def templates(name: str, home: Path | None = None) -> Path:
     """The folder with the Jinja2 templates of a system's roles."""
     return (home or places.home()) / "roles" / name / "templates"
+
+
+def tools(home: Path | None = None) -> Mapping[str, str]:
+    """The commands that systems bring, each with the name of its module: ``roles/<system>/cli/<command>.py``."""
+    files = sorted(((home or places.home()) / "roles").glob("*/cli/[a-z]*.py"))
+    return {file.stem: f"roles.{file.parent.parent.name}.cli.{file.stem}" for file in files}
+
+
+def tool(name: str, home: Path | None = None) -> Any:
+    """What the module of a command calls ``commands``, a typer app; raises KeyError where nobody brings it."""
+    home = home or places.home()
+    module = tools(home)[name]
+    _open(home)
+    return importlib.import_module(module).commands
 
 
 class _Systems(Mapping[str, System]):
