@@ -108,7 +108,7 @@ class Balancer:
 
     async def _ran(self, invoker: Invoker, job: Job) -> Done:
         """How a job went; raises CallFailed if nobody knows."""
-        patience = 2 * job.limit_s + 60.0
+        patience = 2 * job.limit_s + self._options.answer_wait
         for whole in (job.action.key not in invoker.known, True):
             reply = await self._env.call(invoker.address, WEB, order(job, whole=whole), patience)
             if reply.status != UNKNOWN:

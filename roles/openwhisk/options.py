@@ -91,6 +91,8 @@ class ServerOptions(PoolOptions):
     keep_bytes: Size = Field(64_000_000, description="Bytes of results and logs that are kept.")
     invoker_port: Port = Field(INVOKER_PORT, description="Of the invokers, if there are any.")
     invoker_timeout: Delay = Field(5.0, gt=0, description="An invoker that says nothing for so long counts as down.")
+    answer_wait: Delay = Field(60.0, description="Beside twice its time limit, an invocation at an invoker is given up "
+                               "after this.")  # fmt: skip
 
 
 class InvokerOptions(PoolOptions):

@@ -167,6 +167,7 @@ class Pool:
             box.key = job.action.key
         if failed is None:
             done = await box.run(job)
+            box.dead = box.dead or done.timed_out
         else:
             done, box.dead = failed, True
         done.began, done.ended, done.init_s, done.cold = ready, env.now(), init_s, init_s is not None
