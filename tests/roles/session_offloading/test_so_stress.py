@@ -1,4 +1,4 @@
-"""Check 31 in emulation: sessions move at random, links go down, agents are killed, and no append is lost or doubled."""
+"""Check 31 in emulation: sessions move at random, links go down, agents are killed; no append is lost or doubled."""
 
 from __future__ import annotations
 
