@@ -1,52 +1,18 @@
-"""The client: one call to the primary endpoint, and now and then to the others (uncoordinated mode)."""
+"""The client: one call to the primary endpoint, and now and then to the others (uncoordinated mode); also of chains."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import BeforeValidator, Field
-
+from roles.serverless_on_edge.chain_client import Answer, Chains
+from roles.serverless_on_edge.client_options import ClientOptions
+from roles.serverless_on_edge.datasets import OUTPUT
 from roles.serverless_on_edge.installers import host_of
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
-from roles.serverless_on_edge.options import Conf, FromPairs, Options, Seconds, endpoint, listed
 from roles.serverless_on_edge.tables import NO_DESTINATIONS
-from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
-
-DEFAULT_PORTS = {"router": 6473, "dispatcher": 6473, "computer": 10000}
-Answer = LambdaResponse | CallFailed
-
-
-class ClientConf(Conf):
-    """How calls travel."""
-
-    type: Literal["grpc"] = "grpc"
-    persistence: float = Field(
-        0.05, ge=0, le=1, description="Probability that a call also goes to each endpoint that is not the primary one."
-    )
-
-
-class ClientOptions(Options):
-    """A client."""
-
-    server_endpoints: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        (), description="Nodes or addresses to call. By default the nearest router, else dispatcher, else computer."
-    )
-    client_conf: Annotated[ClientConf, FromPairs] = Field(ClientConf(), description="How calls travel.")
-    dry: bool = Field(False, description="Ask what a call would take instead of calling.")
-    retries: int = Field(0, ge=0, description="Further attempts when an endpoint cannot be reached.")
-    retry_backoff: Seconds = Field(0.1, description="Pause before the first of them; it doubles each time.")
-
-    def endpoints(self, site: Site) -> list[str]:
-        """Where calls go, sorted, each once; the first is the primary one at the beginning."""
-        if self.server_endpoints:
-            return sorted({endpoint(site, text, DEFAULT_PORTS["router"]) for text in self.server_endpoints})
-        for role, port in DEFAULT_PORTS.items():
-            if node := site.nearest(role):
-                return [site.endpoint(node, port)]
-        raise TestbedError("A client of serverless_on_edge needs a router, a dispatcher or a computer to call.")
 
 
 def padded_input(size: int) -> str:
@@ -56,7 +22,7 @@ def padded_input(size: int) -> str:
 
 
 class EdgeClient(Client):
-    """Calls one function at a time, synchronously. With several endpoints, whoever answers first becomes primary."""
+    """Calls functions, chains and DAGs. With several endpoints, whoever answers first becomes primary."""
 
     parameters_model: ClassVar[type[Parameters]] = ClientOptions
 
@@ -67,17 +33,40 @@ class EdgeClient(Client):
         self.primary = self._endpoints[0]
         self._nodes = {address: node for node, address in site.addresses.items()}
         self._turn = asyncio.Semaphore(1)
+        self.chains = Chains(site, parameters, self._answer)
+
+    async def start(self, env: Environment) -> None:
+        """Serve what callbacks and states need."""
+        await self.chains.start(env)
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
-        """One invocation; after an unreachable server up to ``retries`` more attempts within the same timeout."""
-        request = LambdaRequest(invocation.function, invocation.payload, dry=self.options.dry)
+        """One invocation, of a function or of a chain."""
+        began, label = env.now(), invocation.function
+        if self.chains.concerns(invocation.function):
+            answer, tries, label = await self.chains.run(env, invocation, timeout)
+        else:
+            request = LambdaRequest(invocation.function, invocation.payload, dry=self.options.dry)
+            answer, tries = await self._answer(env, request, timeout)
+        if self.options.output_file and isinstance(answer, LambdaResponse) and answer.retcode == OK:
+            self._write(env, label, answer, began)
+        return self._outcome(answer, tries)
+
+    def _write(self, env: Environment, label: str, answer: LambdaResponse, began: float) -> None:
+        latency = answer.ptime / 1000 if self.options.dry else env.now() - began
+        env.emit(OUTPUT.name, {
+            "t": env.now(), "latency": latency, "load1": answer.load1, "responder": answer.responder, "lambda": label,
+            "hops": answer.hops, "node": env.node,
+        })  # fmt: skip
+
+    async def _answer(self, env: Environment, request: LambdaRequest, timeout: float) -> tuple[Answer, int]:
+        """The answer to one call; after an unreachable server up to ``retries`` more attempts in the same time."""
         deadline, tries = env.now() + timeout, 0
         while True:
             answer = await self._call(env, request, max(0.001, deadline - env.now()))
             pause = self.options.retry_backoff * 2**tries
             unreachable = isinstance(answer, CallFailed) and answer.kind == "unreachable"
             if not unreachable or tries == self.options.retries or env.now() + pause >= deadline:
-                return self._outcome(answer, tries)
+                return answer, tries
             await env.sleep(pause)
             tries += 1
 

@@ -78,4 +78,37 @@ ESTIMATES = Table(
     ),
 )
 
-ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES)
+CHAINS = Table(
+    "soe_chains",
+    "What clients have run of chains and DAGs.",
+    (
+        _T,
+        _NODE,
+        Column("invocation_id", "integer", "", "The invocation, as in invocations.csv."),
+        Column("chain", "text", "", "Its name in the experiment."),
+        Column("model", "text", "", "pure-faas, state-prop or state-local."),
+        Column("functions", "text", "", "The functions, joined by `-`."),
+        Column("states", "integer", "count", "States that some function used."),
+        Column("state_bytes", "integer", "B", "Size of these states together."),
+        Column("latency_s", "number", "s", "From sending to the last answer."),
+        Column("hops", "integer", "count", "Agents that the calls have passed, all together."),
+        Column("late", "integer", "count", "Callbacks so far that came to this client for nobody."),
+        Column("error", "text", "", "What went wrong; empty if nothing did."),
+    ),
+)
+
+OUTPUT = Table(
+    "soe_output",
+    "What the original's client writes, with its own columns: one row for each good answer (with `output-file` set).",
+    (
+        Column("t", "number", "s", "When the answer came."),
+        Column("latency", "number", "s", "From sending to the answer; with `dry` what the computer has estimated."),
+        Column("load1", "integer", "", "Load of the computer in percent, as it told."),
+        Column("responder", "text", "", "The computer's endpoint; empty for a chain that the client has driven."),
+        Column("lambda", "text", "", "The function, or the name of the chain."),
+        Column("hops", "integer", "count", "Agents that the calls have passed, all together."),
+        _NODE,
+    ),
+)
+
+ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES, CHAINS, OUTPUT)

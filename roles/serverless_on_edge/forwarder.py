@@ -8,6 +8,7 @@ from abc import abstractmethod
 from typing import Literal, NamedTuple
 
 from roles.serverless_on_edge.announcing import CALL_TIMEOUT_S, Announcer, controller_of
+from roles.serverless_on_edge.chains import joins, meeting_place
 from roles.serverless_on_edge.datasets import TABLES
 from roles.serverless_on_edge.estimators import Estimate
 from roles.serverless_on_edge.messages import (
@@ -119,7 +120,7 @@ class Forwarder(Role):
         onward = dataclasses.replace(request, forward=True, dry=False, hops=request.hops + 1)
         failures: list[str] = []
         while self.options.strict_original or len(failures) <= self.options.max_retries:
-            choice = await self.pick(request)
+            choice = self._meeting(request) or await self.pick(request)
             if choice is None:
                 break
             destination = choice.destination
@@ -143,6 +144,15 @@ class Forwarder(Role):
                 await self.env.sleep(self.options.retry_backoff * 2 ** (len(failures) - 1))
         after = f" (after {'; '.join(failures)})" if failures else ""
         return LambdaResponse(f"{NO_DESTINATIONS} for the entry {request.name!r}{after}", hops=request.hops)
+
+    def _meeting(self, request: LambdaRequest) -> Choice | None:
+        """Where all branches of a DAG meet, whichever router they come through; the original leaves that to chance."""
+        if request.dag is None or self.options.strict_original or not joins(request):
+            return None
+        table = self.tables[-1 if request.forward else 0]
+        final = table.destinations(request.name, final_only=True)
+        place = meeting_place(request, final or table.destinations(request.name))
+        return Choice(place) if place else None
 
     async def _attempt(self, function: str, to: str, request: LambdaRequest) -> LambdaResponse | CallFailed | None:
         """One call, in one of the destination's slots; None if the destination went while it waited."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from roles.serverless_on_edge import datasets, invariants, keys
+from roles.serverless_on_edge import chain_invariants, datasets, invariants, keys
 from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from testbed.experiment.replayed import told, with_replayed
 from testbed.experiment.timetable import Spelling
 from testbed.roles import discover
 from testbed.roles.api import Function, Parameters, System
+from testbed.roles.offers import Offers
 from testbed.timeline.actions import NOTHING
 from testbed.topology.load import from_document
 from testbed.topology.load import load as load_topology
@@ -50,6 +51,8 @@ class Resolver(Teller):
             background = Pairing(naming, workload.ends_s).flows(self.file.background)
             self._check_captures(topology)
         parameters = dict(self._parameters(placement, system)) if system else {}
+        if topology and system:
+            self._check_invoked(parameters.values())
         self._check_sweep()
         self._check_validation()
         if self.problems or topology is None or system is None:
@@ -205,10 +208,16 @@ class Resolver(Teller):
             chosen |= dict.fromkeys(named)
             if not named:
                 self.unknown((*place, "clients", position), pattern, "a node with the duty client", clients)
-        for function in traffic.function_names():
-            if function not in self.file.functions:
-                self.unknown((*place, "functions"), function, "a function of this file", self.file.functions)
         return traffic.model_copy(update={"clients": tuple(chosen) or None, "payload": self._payload(place, traffic)})
+
+    def _check_invoked(self, parameters: Iterable[Parameters]) -> None:
+        """What the workload names are functions, or what clients offer beside them."""
+        offered = [name for each in parameters if isinstance(each, Offers) for name in each.offered()]
+        known = [*dict.fromkeys([*self.file.functions, *offered])]
+        for index, traffic in enumerate(self.file.workload.traffic):
+            for name in traffic.function_names():
+                if name not in known:
+                    self.unknown(("workload", "traffic", index, "functions"), name, "a function of this file", known)
 
     def _payload(self, place: Place, traffic: Traffic) -> Payload:
         if traffic.payload.file is None:

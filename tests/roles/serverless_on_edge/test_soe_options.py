@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from roles.serverless_on_edge.client import ClientOptions
+from roles.serverless_on_edge.client_options import ClientOptions
 from roles.serverless_on_edge.computer_options import ComputerOptions
 from roles.serverless_on_edge.openfaas import OpenfaasOptions
 from roles.serverless_on_edge.options import (
@@ -72,7 +72,11 @@ def test_of_a_server_endpoint_the_port_counts(written: Any) -> None:
         (DispatcherOptions, {"ptimeest-conf": "type=rtt,output=F"}, "output"),
         (ControllerOptions, {"type": "etsi-file"}, "plain"),
         (ControllerOptions, {"expire-after": "-1"}, "expire-after"),
-        (ComputerOptions, {"asynchronous": True}, "asynchronous"),
+        (ComputerOptions, {"asynchronous": "often"}, "asynchronous"),
+        (ComputerOptions, {"state-endpoint": "h1"}, "port as state-endpoint"),
+        (ComputerOptions, {"no-state-server": True}, "state-endpoint"),
+        (ClientOptions, {"execution-model": "faas"}, "state-prop"),
+        (ClientOptions, {"chains": {"c": {"functions": []}}}, "no functions"),
         (ComputerOptions, {"computer-type": "https"}, "http"),
         (ComputerOptions, {"conf": "type=raspberry,num-workers=1"}, "num-workers"),
         (ClientOptions, {"client-conf": "type=quic"}, "grpc"),
