@@ -76,6 +76,7 @@ def median(found: list[float]) -> float:
     return found[len(found) // 2]
 
 
+@pytest.mark.ability("runs", "events of the timeline are in force, and recorded with their times")
 def test_every_event_is_recorded_with_its_time(folder: Path) -> None:
     planned = [row for row in rows(folder, "events") if row["t_planned"]]
     assert Counter(row["kind"] for row in planned) == {

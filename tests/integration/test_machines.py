@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 from command import HELLO, write
 from echo_fleet import each_able_user
+from host_contract import keeps_the_host_contract
 from machine_yard import SOON_S, Yard, in_yard, only_run, rows
 
 from testbed import linux
-from testbed.errors import CommandFailed, UsageError
+from testbed.errors import UsageError
 from testbed.substrate.away import Errand
 from testbed.substrate.machines import MachinesSubstrate
 from testbed.topology.load import load
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 HOSTS = {"h1": "m1", "h2": "m2"}
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="machines")
 def test_an_experiment_runs_on_machines_and_leaves_nothing_there() -> None:
     def body(yard: Yard) -> None:
         done = yard.run(write(yard.out, HELLO), yard.inventory(HOSTS))
@@ -171,23 +172,7 @@ def test_a_machine_keeps_the_host_contract() -> None:
 def _verbs(carrier: MachinesSubstrate, topology: Topology, yard: Yard) -> int:
     with carrier.open(topology, yard.out / "hosts", 1, {}) as network:
         host = network.host("h2")
-        assert host.run(["printf", "%s|", "a b", "$HOME", "it's"]).stdout == "a b|$HOME|it's|"
-        assert host.run(["pwd"]).stdout == f"{host.folder}\n"
-        with pytest.raises(CommandFailed, match="On host h2, the command 'sh -c echo no >&2; exit 4' exited"):
-            host.run(["sh", "-c", "echo no >&2; exit 4"])
-        with pytest.raises(TimeoutError, match=r"On host h2, 'sleep 60' did not end within 0\.5 s"):
-            host.run(["sleep", "60"], timeout=0.5)
-        assert host.run(["no-such-program"], check=False).status == 127
-        host.put("Grüße\n", Path("deep/er/text"))
-        assert host.get(host.folder / "deep" / "er" / "text") == "Grüße\n"
-        with pytest.raises(FileNotFoundError):
-            host.get(Path("nothing"))
-        host.put("x" * 3_000_000, Path("large"))
-        process = host.start(["sh", "-c", 'echo "$WORD"; exec sleep 60'], host.folder / "job", env={"WORD": "so it is"})
-        assert process.wait(0.1) is None
-        process.signal(signal.SIGTERM)
-        assert process.wait(SOON_S) == -signal.SIGTERM
-        assert host.get(Path("job/stdout")) == "so it is\n"
+        keeps_the_host_contract(host)
         assert host.connection.run("hostname -I", hide=True, in_stream=False).stdout.strip() == yard.address("m2")
         with pytest.raises(KeyError):
             network.host("h7")

@@ -92,6 +92,7 @@ def _until_running(yard: Yard) -> Path:
         time.sleep(0.1)
 
 
+@pytest.mark.ability("runs", "a run that is broken off keeps a row for every invocation", on="machines")
 @pytest.mark.parametrize("lost", ["m1", "m2"])
 def test_a_machine_that_dies_ends_the_run_and_every_invocation_has_its_row(lost: str) -> None:
     def body(yard: Yard) -> None:

@@ -114,6 +114,7 @@ def test_networks_without_a_command_line_say_so(tmp_path: Path) -> None:
     assert (done.returncode, "have no command line: leave out --cli" in done.stderr) == (2, True)
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="mininet")
 @pytest.mark.feature("relay")
 @pytest.mark.parametrize("user", [None, ORDINARY_USER])
 def test_an_experiment_runs_on_mininet_and_its_record_says_so(tmp_path: Path, user: int | None) -> None:

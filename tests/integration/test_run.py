@@ -47,6 +47,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation")
 def test_a_run_ends_with_every_invocation_a_verdict_figures_and_a_report(tmp_path: Path) -> None:
     folder, done = run(tmp_path)
     told = record(folder)
@@ -163,6 +164,7 @@ def test_ctrl_c_ends_a_run_in_order(tmp_path: Path) -> None:
     assert folder.name not in registry.names()
 
 
+@pytest.mark.ability("runs", "a run that is broken off keeps a row for every invocation")
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGTERM, "interrupted"), (signal.SIGKILL, "failed")])
 def test_no_row_is_lost_however_the_run_is_killed(tmp_path: Path, number: signal.Signals, state: str) -> None:
     text = HELLO.replace("duration: 2s", "duration: 60s")

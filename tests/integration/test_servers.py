@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_contract import keeps_the_host_contract
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_arena import opened, passes
+from in_arena import LINE, opened, passes
 from random_networks import networks
 from server_lab import WIDE, Lab, lab, stretched
 
@@ -30,17 +31,8 @@ each_user = pytest.mark.parametrize(
     [("udp", "root"), pytest.param("vxlan", "root", marks=pytest.mark.feature("vxlan")), ("auto", "nobody")],
 )
 
-LINE = """
-name: line
-nodes: {h1: {}, h2: {}, h3: {}, s1: {kind: switch}, r1: {kind: router}}
-links:
-  - {ends: [h1, s1]}
-  - {ends: [h3, s1]}
-  - {ends: [s1, r1]}
-  - {ends: [r1, h2]}
-"""
 TWO = {"m1": ["h1", "s1", "r1"], "m2": ["h2", "h3"]}  # cut: h3-s1, between a host and a switch, and r1-h2
-SLOW = LINE.replace("[r1, h2]", "[r1, h2], forward: {delay: 10ms}, backward: {delay: 20ms}")
+SLOW = LINE.replace("[r1, h2]", "{ends: [r1, h2], forward: {delay: 10ms}, backward: {delay: 20ms}}")
 
 
 @contextmanager
@@ -133,6 +125,19 @@ def test_what_the_way_between_servers_takes_is_taken_off_the_delay_unless_told_o
                     medians[latency] = statistics.median(trips(net, "h1", "h2"))
             assert medians["subtract"] < 0.040
             assert 0.011 <= medians["add"] - medians["subtract"] <= 0.021  # 16 ms are two ways of 8 ms
+
+    passes(work)
+
+
+@pytest.mark.ability("hosts", "a command gives its status and its output", on="servers")
+@pytest.mark.ability("hosts", "a process has its output, number and status in its own folder", on="servers")
+def test_a_host_on_a_server_keeps_the_host_contract() -> None:
+    def work() -> None:
+        with lab() as made:
+            with stretched(made, parse(LINE, "l.yaml"), made.inventory(TWO)) as net:
+                keeps_the_host_contract(net.host("h2"))
+            assert (made.place / "hosts" / "h2" / "deep" / "er" / "text").read_text() == "Grüße\n"
+            assert (made.place / "hosts" / "h2" / "large").stat().st_size == 3_000_000
 
     passes(work)
 

@@ -39,6 +39,8 @@ def recorded(made: Lab) -> tuple[Path, dict[str, Any]]:
     return made.place, {}
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="servers")
+@pytest.mark.ability("runs", "events of the timeline are in force, and recorded with their times", on="servers")
 def test_an_experiment_runs_over_two_servers_as_on_one() -> None:
     def work() -> None:
         with lab() as made:
@@ -71,6 +73,7 @@ def test_an_experiment_runs_over_two_servers_as_on_one() -> None:
     passes(work)
 
 
+@pytest.mark.ability("runs", "a run that is broken off keeps a row for every invocation", on="servers")
 def test_a_run_whose_server_dies_fails_with_its_name_and_keeps_every_row() -> None:
     def work() -> None:
         with lab() as made:

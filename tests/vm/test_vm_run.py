@@ -21,6 +21,7 @@ def rows(folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="vm")
 def test_an_ordinary_user_runs_the_quickstart_with_netem(open_folder: Path) -> None:
     user = ORDINARY_USER if os.geteuid() == 0 else None
     done = cli(*QUICKSTART, "--substrate", "vm", "--out", str(open_folder), cwd=open_folder, user=user, timeout=280)
@@ -37,6 +38,7 @@ def test_an_ordinary_user_runs_the_quickstart_with_netem(open_folder: Path) -> N
     assert "quickstart: workload" in done.stderr
 
 
+@pytest.mark.ability("runs", "a run that is broken off keeps a row for every invocation", on="vm")
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_reaches_the_run_inside_and_ends_it_with_all_its_rows(tmp_path: Path, number: int) -> None:
     experiment = write(tmp_path, HELLO.replace("duration: 2s", "duration: 60s"))

@@ -17,8 +17,8 @@ from testbed.places import home
 
 pytestmark = [pytest.mark.feature("uml"), pytest.mark.timeout(900)]
 TOO_FAST = "100-1200"
-LINKS, NETWORKS, MININET = (f"tests/integration/test_{name}.py" for name in
-                            ("shaping_conformance", "network", "network_mininet"))  # fmt: skip
+NAMES = ("shaping_conformance", "shaping_changes", "network", "network_mininet")
+LINKS, CHANGES, NETWORKS, MININET = (f"tests/integration/test_{name}.py" for name in NAMES)
 DATAPATH = str(Path(__file__).with_name("datapath.py"))
 
 
@@ -39,7 +39,7 @@ def inside(folder: Path, *words: str) -> list[str]:
 
 def test_links_shaped_by_netem_do_what_was_asked_for(tmp_path: Path, long: bool) -> None:
     carriers = "netns or mininet" if long else "netns"
-    names = inside(tmp_path, LINKS, "-k", f"netem and ({carriers}) and not {TOO_FAST} and not (nobody and 6)")
+    names = inside(tmp_path, LINKS, CHANGES, "-k", f"netem and ({carriers}) and not {TOO_FAST} and not (nobody and 6)")
     assert len(names) >= 20
     assert all("netem" in name for name in names)
 

@@ -81,6 +81,7 @@ def rows(folder: Path, table: str = "invocations") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="twin")
 def test_a_run_has_every_dataset_and_a_row_for_every_invocation(small: Path) -> None:
     folder = run(small)
     record = read_record(folder)
@@ -95,6 +96,7 @@ def test_a_run_has_every_dataset_and_a_row_for_every_invocation(small: Path) -> 
     assert {row["substrate"] for row in found} == {"twin"}
 
 
+@pytest.mark.ability("runs", "events of the timeline are in force, and recorded with their times", on="twin")
 def test_events_act_at_their_exact_time(small: Path) -> None:
     assert [(float(row["t_planned"]), float(row["t_actual"])) for row in rows(run(small), "events")] == [
         (3.0, 3.0), (5.0, 5.0), (6.0, 6.0),
@@ -193,6 +195,7 @@ def test_a_failing_agent_ends_the_run_with_its_error_and_all_rows(small: Path) -
     assert len(rows(folder)) > 100
 
 
+@pytest.mark.ability("runs", "a run that is broken off keeps a row for every invocation", on="twin")
 def test_a_killed_client_leaves_a_row_for_each_of_its_invocations(small: Path) -> None:
     events = json.dumps([{"at": "4s", "do": "kill", "node": "c1", "role": "client"}])
     folder = run(small, "runs", f"timeline={events}")
