@@ -1,4 +1,4 @@
-"""The commands that trade networks with other programs: import, export."""
+"""The commands that trade networks and workloads with other programs: import, export, schedule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from testbed.cli.options import Sets
 
 commands = typer.Typer()
 
@@ -45,6 +47,25 @@ def export(
 
     ending = output.suffix.removeprefix(".") if output is not None else ""
     text = formats.write(topology_of(topology), form or {"gv": "dot"}.get(ending, ending))
+    if output is None:
+        print(text, end="")  # noqa: T201 - stdout is where programs read
+    else:
+        store.write_atomically(output, text)
+        print(output)  # noqa: T201
+
+
+@commands.command()
+def schedule(
+    experiment: Path,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
+    sets: Sets = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")] = None,
+) -> None:
+    """Write what an experiment will send as a trace (CSV), which `arrivals: {model: trace}` replays."""
+    from testbed import store
+    from testbed.cli.files import trace_of
+
+    text = trace_of(experiment, [*(sets or []), *([f"seed={seed}"] if seed is not None else [])])
     if output is None:
         print(text, end="")  # noqa: T201 - stdout is where programs read
     else:

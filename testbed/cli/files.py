@@ -1,7 +1,10 @@
-"""Telling topology files, experiment files and inventories apart."""
+"""Telling topology files, experiment files and inventories apart, and what they hold."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed import places
@@ -13,6 +16,8 @@ from testbed.substrate import inventory
 from testbed.topology import load as topologies
 from testbed.topology.exchange.formats import is_foreign
 from testbed.topology.model import Topology
+from testbed.workload.arrivals.trace import COLUMNS
+from testbed.workload.schedule import Draft
 
 _EXPERIMENT_KEYS = {"system", "workload", "place", "functions"}
 _INVENTORY_KEYS = {"machines"}
@@ -47,3 +52,16 @@ def topology_of(path: Path) -> Topology:
     found = experiments.load(path).topology if is_experiment(path) else topologies.load(places.find(path))
     tables.notes(found)
     return found
+
+
+def trace_of(path: Path, sets: Sequence[str]) -> str:
+    """What an experiment will send, as a trace in CSV; users who think after each answer send nothing beforehand."""
+    experiment = experiments.load(path, sets)
+    draft = Draft(experiment.workload, experiment.clients, tuple(experiment.file.functions), experiment.seed,
+                  experiment.folder)  # fmt: skip
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for each in draft:
+        writer.writerow((each.t_scheduled, each.function, each.client, len(each.payload.encode()), each.session))
+    return text.getvalue()

@@ -56,6 +56,17 @@ def test_a_wrong_command_line_exits_with_2_and_says_why(
     assert "Traceback" not in done.stderr
 
 
+def test_what_an_experiment_will_send_is_a_trace_that_another_replays(tmp_path: Path) -> None:
+    write(tmp_path, HELLO)
+    done = cli("schedule", "experiment.yaml", "-o", "trace.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trace = (tmp_path / "trace.csv").read_text()
+    assert len(trace.splitlines()) == 1 + 40 and trace.splitlines()[2] == "0.05,square,h1,100,"
+    replaying = HELLO.replace("{model: deterministic, rate: 20/s}", "{model: trace, file: trace.csv}")
+    (tmp_path / "again.yaml").write_text(replaying)
+    assert cli("schedule", "again.yaml", cwd=tmp_path).stdout == trace
+
+
 def test_graph_draws_a_topology_and_an_experiment(tmp_path: Path) -> None:
     for number, source in enumerate(("topologies/edge-line.yaml", "experiments/quickstart.yaml")):
         done = cli("graph", source, "-o", f"{number}.svg", cwd=tmp_path)

@@ -1,11 +1,12 @@
-"""Arrivals whose rate jumps between states: on/off sources and Markov-modulated Poisson processes."""
+"""Arrivals in bursts: on/off sources, Markov-modulated Poisson processes, batches."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,25 +22,33 @@ class _Modulated(Timed):
     def stays(self, rng: random.Random) -> Iterator[tuple[float, float]]:
         """Endless pairs of rate (1/s) and how long it holds (s)."""
 
+    def gap(self, rng: random.Random, rate: float) -> float:
+        """The time from one arrival to the next; Poisson unless a model says otherwise."""
+        return rng.expovariate(rate)
+
     def times(self, rng: random.Random, horizon: float) -> Iterator[float]:
-        """Poisson within each stay; what would come after its end is dropped, as the process has no memory."""
+        """Within each stay gap by gap, the first one after its begin; what would come after its end is dropped."""
         begin = 0.0
         for rate, length in self.stays(rng):
-            t = begin + rng.expovariate(rate) if rate else begin + length
+            t = begin + self.gap(rng, rate) if rate else begin + length
             while t < begin + length:
                 yield t
-                t += rng.expovariate(rate)
+                t += self.gap(rng, rate)
             begin += length
             if begin >= horizon:
                 return
 
 
 class OnOff(_Modulated):
-    """An interrupted Poisson process: bursts and silences."""
+    """An interrupted process: bursts and silences."""
 
-    model: Literal["onoff"] = Field(description="Bursts and silences: Poisson while on, quiet while off.")
-    rate: PositiveFrequency = Field(description="Invocations per second of each client while it is on.")
-    idle_rate: Frequency = Field(0.0, description="Invocations per second while it is off.")
+    model: Literal["onoff"] = Field(description="Bursts and silences: busy while on, quiet while off.")
+    rate: PositiveFrequency = Field(description="Mean invocations per second of each client while it is on.")
+    gaps: Literal["exponential", "uniform", "constant"] = Field(
+        "exponential", description="The gaps while on: exponential (an interrupted Poisson process), uniform from 0 to "
+        "twice their mean, or constant."
+    )
+    idle_rate: Frequency = Field(0.0, description="Invocations per second while it is off, with such gaps, too.")
     on: PositiveDelay = Field(description="Mean time on; each client begins on.")
     off: PositiveDelay = Field(description="Mean time off.")
     spread: Literal["exponential", "constant", "pareto"] = Field(
@@ -51,6 +60,12 @@ class OnOff(_Modulated):
         while True:
             yield self.rate, self._length(rng, self.on)
             yield self.idle_rate, self._length(rng, self.off)
+
+    def gap(self, rng: random.Random, rate: float) -> float:
+        """As ``gaps`` says."""
+        if self.gaps == "uniform":
+            return rng.uniform(0, 2 / rate)
+        return rng.expovariate(rate) if self.gaps == "exponential" else 1 / rate
 
     def _length(self, rng: random.Random, mean: float) -> float:
         if self.spread == "constant":
@@ -81,3 +96,26 @@ class Mmpp(_Modulated):
         while True:
             yield self.states[current].rate, rng.expovariate(1 / self.states[current].stay)
             current = (current + rng.randrange(1, max(2, len(self.states)))) % len(self.states)
+
+
+class Batches(Timed):
+    """Batches of invocations at once, at the times of a Poisson process: what fans out, or comes after a poll."""
+
+    model: Literal["batches"] = Field(description="Batches at once, Poisson in their times and in their sizes.")
+    every: PositiveDelay = Field(description="Mean time from one batch to the next (exponential).")
+    size: Annotated[float, Field(gt=0, le=10_000)] = Field(description="Mean invocations of a batch (Poisson).")
+
+    def times(self, rng: random.Random, horizon: float) -> Iterator[float]:
+        """Each batch's time as often as it has invocations, which may be never."""
+        t = rng.expovariate(1 / self.every)
+        while t < horizon:
+            yield from itertools.repeat(t, poisson(rng, self.size))
+            t += rng.expovariate(1 / self.every)
+
+
+def poisson(rng: random.Random, mean: float) -> int:
+    """A Poisson number: as many exponential gaps as fit into ``mean``."""
+    count, left = 0, mean - rng.expovariate(1)
+    while left > 0:
+        count, left = count + 1, left - rng.expovariate(1)
+    return count

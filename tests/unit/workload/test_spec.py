@@ -19,8 +19,8 @@ def workload(**traffic: Any) -> Workload:
 
 def test_every_arrival_model_is_found_by_listing_the_folder() -> None:
     names = [model.model_fields["model"].annotation.__args__[0] for model in models()]  # type: ignore[union-attr]
-    assert sorted(names) == ["azure2019", "azure2021", "closed", "deterministic", "gamma", "lognormal", "mmpp", "onoff",
-                             "poisson", "ramp", "sine", "step", "trace", "uniform", "weibull"]
+    assert sorted(names) == ["azure2019", "azure2021", "batches", "closed", "deterministic", "gamma", "lognormal",
+                             "mmpp", "onoff", "poisson", "ramp", "sine", "step", "trace", "uniform", "weibull"]
 
 
 def fields(model: type[BaseModel]) -> list[tuple[str, str | None]]:
