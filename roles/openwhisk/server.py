@@ -58,7 +58,8 @@ class Server(Role):
 
     def _given(self, env: Environment) -> dict[Full, Action]:
         """The experiment's functions as actions."""
-        found = (action_of(each, self.parameters.namespace, env.wall()) for each in self.site.functions.values())
+        wall = env.wall()
+        found = (action_of(each, self.parameters.namespace, wall) for each in self.site.functions.values())
         return {action.name: action for action in found}
 
 

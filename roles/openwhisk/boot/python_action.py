@@ -18,6 +18,7 @@ import traceback
 import types
 from typing import Any
 
+LONGEST = 1 << 20  # of a line; what is longer is told in parts
 _actions: dict[str, Any] = {}
 
 
@@ -34,7 +35,7 @@ class Lines:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._tell(line)
-        if len(self._rest) > 65_536:
+        if len(self._rest) > LONGEST:
             self.end()
         return len(text)
 
