@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from testbed.roles.api import Invocation
@@ -18,3 +19,11 @@ def workload(*traffic: dict[str, Any], **keys: Any) -> Workload:
 def plan(arrivals: dict[str, Any], seed: int = 1, client: str = "c1", **keys: Any) -> list[Invocation]:
     spec = workload({"arrivals": arrivals} | keys)
     return list(schedule(spec, CLIENTS, FUNCTIONS, seed)[client].invocations)
+
+
+def times(arrivals: dict[str, Any], seed: int = 1, **keys: Any) -> list[float]:
+    return [each.t_scheduled for each in plan(arrivals, seed, **keys)]
+
+
+def gaps(found: list[float]) -> list[float]:
+    return [after - before for before, after in pairwise(found)]

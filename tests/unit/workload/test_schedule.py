@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -16,19 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import CLIENTS, FUNCTIONS, plan, workload
+from plans import CLIENTS, FUNCTIONS, gaps, plan, times, workload
 
 from testbed.errors import UsageError
 from testbed.workload import files
 from testbed.workload.schedule import Draft, Plan, schedule
-
-
-def times(arrivals: dict[str, Any], seed: int = 1, **keys: Any) -> list[float]:
-    return [each.t_scheduled for each in plan(arrivals, seed, **keys)]
-
-
-def gaps(found: list[float]) -> list[float]:
-    return [after - before for before, after in pairwise(found)]
 
 
 def kolmogorov(sample: list[float], mean: float) -> float:
@@ -107,24 +98,6 @@ def test_bursts_are_burstier_than_poisson() -> None:
     for spread in ("exponential", "pareto", "constant"):
         onoff = {"model": "onoff", "rate": "100/s", "on": "1s", "off": "4s", "spread": spread}
         assert dispersion(times(onoff)) > 5
-
-
-def test_batches_come_at_once_and_are_poisson_in_number_and_size() -> None:
-    sizes = [Counter(times({"model": "batches", "every": "100ms", "size": 4}, seed)) for seed in range(5)]
-    counts = [count for each in sizes for count in each.values()]
-    share = 1 - math.exp(-4)  # those without any leave no trace
-    assert len(counts) == pytest.approx(5 * 1000 * share, rel=0.05)
-    assert fmean(counts) == pytest.approx(4 / share, rel=0.05)
-    assert pstdev(counts) == pytest.approx(2.0, rel=0.1)
-
-
-def test_gaps_while_on_are_as_asked_for() -> None:
-    short = {"model": "onoff", "rate": "100/s", "on": "1s", "off": "10s", "spread": "constant"}
-    inside = {kind: [gap for gap in gaps(times(short | {"gaps": kind})) if gap < 5]
-              for kind in ("exponential", "uniform", "constant")}  # fmt: skip
-    assert max(inside["uniform"]) < 0.0201 and pstdev(inside["uniform"]) == pytest.approx(0.01 / math.sqrt(3), rel=0.1)
-    assert inside["constant"] == pytest.approx([0.01] * len(inside["constant"]))
-    assert pstdev(inside["exponential"]) == pytest.approx(0.01, rel=0.15)
 
 
 def test_a_step_changes_the_rate_at_its_time_and_a_ramp_bit_by_bit() -> None:
