@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from roles.session_offloading.locks import Locks
-from roles.session_offloading.messages import SessionToken, Version
+from roles.session_offloading.messages import SessionToken, Version, read
 from roles.session_offloading.records import Changes, Record, Storage
 
 RECEIVER = "@receiver:"  # begins the names of sessions that belong to receivers of a location, which never move
@@ -49,11 +49,11 @@ class Book:
         self.records[record.token.session] = record
 
     async def arrived(
-        self, token: SessionToken, version: Version, data: Mapping[str, str], requests: Iterable[str]
+        self, token: SessionToken, version: Version, body: bytes, requests: Iterable[str]
     ) -> Record:
-        """A session is here from now on, with these data."""
+        """A session is here from now on, with the data in ``body``; raises Refused for a body that has none."""
         record = Record(token.at(self.name), version, here=True)
-        await self.write(record, Changes(put=dict(data), requests=list(requests)), fresh=True)
+        await self.write(record, Changes(put=read(body), requests=list(requests), raw=body), fresh=True)
         return record
 
     async def handed_out(self, session: str, taker: str) -> None:
@@ -85,13 +85,14 @@ class Book:
         If the session was leaving here, whoever was given its data has them: they are dropped in the same moment.
         """
         known = self.records[token.session]
+        here = known.here or (version is None and token.current == self.name)  # a tool has brought it home, empty
         version = version or known.version.next
         if version.birth == known.version.birth and version.moves < known.version.moves + bool(known.leaving):
             return False
         if known.leaving:
             await self._left(Record(token, version, here=False))
         else:
-            await self.write(replace(known, token=token, version=version), Changes())
+            await self.write(replace(known, token=token, version=version, here=here), Changes())
         return True
 
     async def forget(self, session: str) -> None:
