@@ -35,8 +35,8 @@ class StateStore:
 
     def names(self) -> frozenset[str]:
         """All states that are here."""
-        self._expire()
-        return frozenset(self._held)
+        since = self._env.now() - self._kept_s if self._kept_s else float("-inf")
+        return frozenset(name for name, (used, _) in self._held.items() if used > since)
 
     def keep(self, name: str, content: bytes) -> None:
         """Have a state here from now on."""
