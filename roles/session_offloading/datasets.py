@@ -45,8 +45,8 @@ DECISIONS = Table(
         Column("busy", "number", "share", "Share of the time in which the replicas of its functions were busy."),
         Column("waiting", "integer", "count", "Invocations that waited."),
         Column("response_s", "number", "s", "Mean time of the invocations served since the last look."),
-        Column("offload_s", "number", "s", "Time that a forced offload took, of several the mean; empty if there was none."),
-        Column("onload_s", "number", "s", "Time that a forced onload took."),
+        Column("offload_s", "number", "s", "Time that forced offloads took, on average."),
+        Column("onload_s", "number", "s", "Time that forced onloads took, on average."),
         Column("did", "text", "", "What the oracle did: offload, onload, accept, reject; nothing, or why it failed."),
     ),
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
-from roles.session_offloading.messages import list_of, list_text
+from roles.session_offloading.messages import list_of, list_text, pieces
 from roles.session_offloading.records import Changes, Record, StorageFailed, record_of
 from testbed.roles.api import Journal
 
+_PART = 100_000  # bytes of data from which on an entry is written in parts, so that it is never held in one piece
 _COMPACT_ABOVE = 1_000_000  # bytes of journal, and four times what it would take anew
 
 
@@ -75,6 +77,7 @@ class EmbeddedStorage:
         self.repeated: list[tuple[str, str]] = []  # requests that were carried out a second time, for invariants
         self._written = 0
         self._compact_above = _COMPACT_ABOVE
+        self._parts: dict[str, str] = {}  # of the next entry, read so far
 
     async def open(self) -> Mapping[str, Record]:
         """Read the journal, if there is one."""
@@ -84,6 +87,10 @@ class EmbeddedStorage:
         return dict(self._records)
 
     def _replay(self, entry: dict[str, Any]) -> None:
+        if "part" in entry:
+            self._parts[entry["part"]["key"]] = entry["part"]["data"]
+            return
+        parts, self._parts = self._parts, {}
         if "set" in entry:
             self._settings.update(entry["set"])
             return
@@ -97,37 +104,52 @@ class EmbeddedStorage:
             self._data.pop(record.token.session, None)
         if "c" in entry:
             put, added, gone, requests = entry["c"]
+            if entry.get("parts") == len(parts):  # else they are of an entry that was never finished
+                put |= parts
             self._session(record.token.session).apply(Changes(put, added, set(gone), requests))
 
     def _session(self, session: str) -> _Session:
         return self._data.setdefault(session, _Session())
 
-    def _note(self, make: Callable[[], dict[str, Any]]) -> None:
-        """Write an entry down, before it is acknowledged."""
+    def _note(self, make: Callable[[], dict[str, Any]], parts: Iterable[bytes] = ()) -> None:
+        """Write an entry down, before it is acknowledged; behind ``parts``, which count for nothing without it."""
         if self._journal is None:
             return
-        data = _packed(make())
         try:
             if self._written > self._compact_above:
                 self._compact()  # of what has been acknowledged so far: this entry comes behind it
-            self._journal.append(data)
+            for data in chain(parts, map(_packed, [make()])):
+                self._journal.append(data)
+                self._written += len(data)
         except OSError as error:
             raise StorageFailed(f"the journal cannot be written: {error}") from error
-        self._written += len(data)
 
     def _compact(self) -> None:
         assert self._journal is not None
-        entries = [_packed({"set": self._settings})]
+        held = sum(each.size for each in self._data.values())
+        if self._written > 4 * held:
+            self._written = 0
+            self._journal.replace(self._anew())
+        self._compact_above = max(_COMPACT_ABOVE, 4 * held, 4 * self._written)
+
+    def _anew(self) -> Iterator[bytes]:
+        """All that is kept, in as few entries as it needs."""
+        for data in self._entries():
+            self._written += len(data)
+            yield data
+
+    def _entries(self) -> Iterator[bytes]:
+        yield _packed({"set": self._settings})
         for session, record in self._records.items():
             held = self._data.get(session)
             entry: dict[str, Any] = {"r": record.text()}
             if held is not None:
                 plain = {key: value for key, value in held.values.items() if value is not None}
+                if held.size > _PART:
+                    yield from (_packed({"part": {"key": key, "data": value}}) for key, value in plain.items())
+                    entry, plain = entry | {"parts": len(plain)}, {}
                 entry |= {"c": [plain, held.lists, [], list(held.requests)]}
-            entries.append(_packed(entry))
-        self._journal.replace(entries)
-        self._written = sum(map(len, entries))
-        self._compact_above = max(_COMPACT_ABOVE, 4 * self._written)
+            yield _packed(entry)
 
     async def get(self, session: str, key: str) -> str | None:
         """One value."""
@@ -166,10 +188,13 @@ class EmbeddedStorage:
             if fresh:
                 found["fresh"] = 1
             if changes or fresh:
-                found["c"] = [changes.put, changes.added, list(changes.gone), changes.requests]
+                found["c"] = [{} if raw else changes.put, changes.added, list(changes.gone), changes.requests]
+            if raw:
+                found["parts"] = len(changes.put)
             return found
 
-        self._note(entry)
+        raw = changes.raw if len(changes.raw) > _PART else b""
+        self._note(entry, (b'{"part":%b}' % piece for piece in pieces(raw)))
         self._records[session] = record
         if fresh:
             self._data.pop(session, None)
@@ -208,4 +233,4 @@ def _packed(entry: dict[str, Any]) -> bytes:
 
 
 def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

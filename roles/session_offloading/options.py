@@ -156,7 +156,7 @@ class ClientOptions(Parameters):
     location: str | None = Field(None, description="Where it begins; default: the location with the fewest hops.")
     port: Port = Field(PORT, description="Of the gateways.")
     sessions: int = Field(
-        16, ge=1, description="Sessions where the workload names none: used in turn, or by one user of a closed loop each."
+        16, ge=1, description="Sessions where the workload names none: used in turn; a user of a closed loop keeps one."
     )
     remember: bool = Field(False, description="Go first to where the session was last, instead of to the edge node.")
     most_hops: int = Field(10, ge=0, description="Redirects that it follows for one invocation.")

@@ -19,7 +19,6 @@ from roles.session_offloading.messages import (
     VERSION,
     Refused,
     SessionToken,
-    read,
     token_of,
     version_of,
 )
@@ -93,7 +92,7 @@ class Taking:
         if version is None:
             raise Refused(400, f"{token.current} does not have the session {token.session!r}.")
         requests = json.loads(reply.header(REQUESTS) or "[]")
-        record = await self._book.arrived(token, version.next, read(reply.content), requests)
+        record = await self._book.arrived(token, version.next, reply.content, requests)
         self._book.used[token.session] = self._env.now()
         await self._note(token, self._env.now() - begun)
         return record
