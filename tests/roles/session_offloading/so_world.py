@@ -35,14 +35,18 @@ LEVELS = ("country", "city", "district")
 class Tree:
     """The world, its agents, and short ways to ask them."""
 
-    def __init__(self, options: Mapping[str, Any] | None = None, text: str = TREE, seed: int = 1) -> None:
+    def __init__(
+        self, options: Mapping[str, Any] | None = None, text: str = TREE, seed: int = 1,
+        more: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
         given: dict[str, Any] = {"tree": PARENTS, "levels": LEVELS, "functions": {"receiver": {"receives": True}}}
         self.options = LocationOptions.model_validate(given | dict(options or {}))
-        codes = Codes({"note": so_note.code, "other": so_note.code, "receiver": so_receiver.code})
+        found = {"note": so_note.code, "other": so_note.code, "receiver": so_receiver.code, **(more or {})}
+        codes = Codes(found)
         self.world = World(parse(text, "tree.yaml"), SYSTEM, seed, TwinOptions(messages="free"), codes=codes)
         self.places = {"location": ("p1", "p2", "p3", "p4"), "client": ("c1",)}
         self.functions = {name: Function(name=name, code=f"{name}.py", concurrency=50)
-                          for name in ("note", "other", "receiver")}  # fmt: skip
+                          for name in found}  # fmt: skip
         self.functions["heavy"] = Function(name="heavy", service_s=0.2)
         self.agents: dict[str, Agent] = {}
         for name in self.places["location"]:
