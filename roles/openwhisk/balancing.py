@@ -22,7 +22,7 @@ from roles.openwhisk.options import ServerOptions
 from testbed.roles.api import CallFailed, Environment, Site
 from testbed.roles.web import WEB, WebReply, WebRequest
 
-LOOK_S = 1.0  # between two looks at an invoker
+LOOK_S, AGAIN_S = 1.0, 0.2  # between two looks at an invoker that is up, and that is down
 UNKNOWN = 412  # the invoker's answer to a job whose action it does not know
 JSON = (("content-type", "application/json"),)
 
@@ -58,7 +58,7 @@ class Balancer:
 
     async def _watch(self, invoker: Invoker) -> None:
         while True:
-            await self._env.sleep(LOOK_S)
+            await self._env.sleep(LOOK_S if invoker.up else AGAIN_S)
             await self._look(invoker)
 
     async def _look(self, invoker: Invoker) -> None:

@@ -27,6 +27,7 @@ class InvokerRole(Role):
     """Runs actions for servers."""
 
     parameters_model: ClassVar[type[Parameters]] = InvokerOptions
+    takes_code: ClassVar[bool] = True
 
     async def start(self, env: Environment) -> None:
         """Serve."""

@@ -27,6 +27,7 @@ class Server(Role):
     """An OpenWhisk-compatible server. The experiment's functions are actions of the namespace ``guest``."""
 
     parameters_model: ClassVar[type[Parameters]] = ServerOptions
+    takes_code: ClassVar[bool] = True
 
     async def start(self, env: Environment) -> None:
         """Restore the actions, and serve."""

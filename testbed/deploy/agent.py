@@ -71,7 +71,7 @@ class Agent:
         self._role: Role = kind(plan.site, kind.parameters_model.model_validate(plan.parameters))
         self._env = LiveEnvironment(
             plan.site, system.wire_of(self._role, folder), folder, system.tables,
-            clock_offset=plan.clock_offset, functions=_workers(plan, folder),
+            clock_offset=plan.clock_offset, functions=_workers(kind, plan, folder),
         )
 
     async def live(self, stop: asyncio.Event) -> None:
@@ -120,8 +120,8 @@ class Agent:
             await self._env.close()
 
 
-def _workers(plan: Plan, folder: Path) -> FunctionRunner | None:
-    if not any(function.code for function in plan.site.functions.values()):
+def _workers(kind: type[Role], plan: Plan, folder: Path) -> FunctionRunner | None:
+    if not kind.takes_code and not any(function.code for function in plan.site.functions.values()):
         return None
     from testbed.roles.workers import Workers  # real functions are rare: others start faster without
 

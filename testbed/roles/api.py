@@ -164,6 +164,7 @@ class Role(ABC):
 
     parameters_model: ClassVar[type[Parameters]] = Parameters
     templates: ClassVar[tuple[str, ...]] = ()
+    takes_code: ClassVar[bool] = False  # whether it runs code that is not the experiment's, as others send it
 
     def __init__(self, site: Site, parameters: Any) -> None:
         self.site = site
