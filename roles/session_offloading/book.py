@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from roles.session_offloading.locks import Locks
-from roles.session_offloading.messages import SessionToken, Version, read
+from roles.session_offloading.messages import SessionToken, Version, read, read_in_pieces
 from roles.session_offloading.records import Changes, Record, Storage
 
 RECEIVER = "@receiver:"  # begins the names of sessions that belong to receivers of a location, which never move
@@ -52,8 +52,10 @@ class Book:
         self, token: SessionToken, version: Version, body: bytes, requests: Iterable[str]
     ) -> Record:
         """A session is here from now on, with the data in ``body``; raises Refused for a body that has none."""
-        record = Record(token.at(self.name), version, here=True)
-        await self.write(record, Changes(put=read(body), requests=list(requests), raw=body), fresh=True)
+        record, data = Record(token.at(self.name), version, here=True), read_in_pieces(body)
+        changes = Changes(read(body)) if data is None else Changes(data, raw=body)
+        changes.requests.extend(requests)
+        await self.write(record, changes, fresh=True)
         return record
 
     async def handed_out(self, session: str, taker: str) -> None:

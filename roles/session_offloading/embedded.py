@@ -12,6 +12,7 @@ from roles.session_offloading.records import Changes, Record, StorageFailed, rec
 from testbed.roles.api import Journal
 
 _PART = 100_000  # bytes of data from which on an entry is written in parts, so that it is never held in one piece
+_NOTHING = b'{"set":{}}'  # before parts: those of an earlier entry that was never finished are none of theirs
 _COMPACT_ABOVE = 1_000_000  # bytes of journal, and four times what it would take anew
 
 
@@ -194,7 +195,7 @@ class EmbeddedStorage:
             return found
 
         raw = changes.raw if len(changes.raw) > _PART else b""
-        self._note(entry, (b'{"part":%b}' % piece for piece in pieces(raw)))
+        self._note(entry, chain([_NOTHING], (b'{"part":%b}' % piece for piece in pieces(raw))) if raw else ())
         self._records[session] = record
         if fresh:
             self._data.pop(session, None)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 
@@ -66,38 +64,35 @@ class Locks:
         """Whether anybody has the session, or waits for it."""
         return session in self._locks
 
-    @asynccontextmanager
-    async def reading(self, session: str) -> AsyncIterator[None]:
+    def reading(self, session: str) -> Hold:
         """Hold a session together with others that only read."""
-        async with self._held(session, ""):
-            yield
+        return Hold(self, session, "")
 
-    @asynccontextmanager
-    async def writing(self, session: str) -> AsyncIterator[None]:
+    def writing(self, session: str) -> Hold:
         """Hold a session alone, to run what may write."""
-        async with self._held(session, self.WRITE):
-            yield
+        return Hold(self, session, self.WRITE)
 
-    @asynccontextmanager
-    async def move(self, session: str) -> AsyncIterator[None]:
+    def move(self, session: str) -> Hold:
         """Hold a session alone, to move it."""
-        async with self._held(session, self.MOVE):
-            yield
+        return Hold(self, session, self.MOVE)
 
-    @asynccontextmanager
-    async def _held(self, session: str, purpose: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(session, _Lock())
-        await self._wait(lock, session, purpose)
-        try:
-            yield
-        finally:
-            lock.leave(purpose)
-            self._forget(session, lock)
-
-    async def _wait(self, lock: _Lock, session: str, purpose: str) -> None:
+    async def take(self, session: str, purpose: str) -> _Lock:
+        """The lock of a session, when it is its turn."""
+        lock = self._locks.get(session)
+        if lock is None:
+            lock = self._locks[session] = _Lock()
         if not lock.owner and not lock.line and not (purpose and lock.readers):
             lock.take(purpose)
-            return
+        else:
+            await self._wait(lock, session, purpose)
+        return lock
+
+    def leave(self, lock: _Lock, session: str, purpose: str) -> None:
+        """Give it back."""
+        lock.leave(purpose)
+        self._forget(session, lock)
+
+    async def _wait(self, lock: _Lock, session: str, purpose: str) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lock.line.append((waiter, purpose))
         try:
@@ -114,3 +109,18 @@ class Locks:
     def _forget(self, session: str, lock: _Lock) -> None:
         if lock.idle and self._locks.get(session) is lock:
             del self._locks[session]
+
+
+class Hold:
+    """Holds a session's lock for a block."""
+
+    __slots__ = ("_lock", "_locks", "_purpose", "_session")
+
+    def __init__(self, locks: Locks, session: str, purpose: str) -> None:
+        self._locks, self._session, self._purpose = locks, session, purpose
+
+    async def __aenter__(self) -> None:
+        self._lock = await self._locks.take(self._session, self._purpose)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._locks.leave(self._lock, self._session, self._purpose)

@@ -40,7 +40,8 @@ class Changes:
     """What one invocation, or one move, changes in a session's data, all at once or not at all.
 
     ``added`` are the texts to put at the end of lists, ``put`` whole values, which come first; ``request`` is the
-    number of a request that has been carried out. ``raw`` may be all of ``put`` once more, as it came over the wire.
+    number of a request that has been carried out. ``raw`` may be all of ``put`` once more, as
+    :func:`~roles.session_offloading.messages.written` wrote it.
     """
 
     put: dict[str, str] = field(default_factory=dict)

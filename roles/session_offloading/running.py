@@ -39,13 +39,16 @@ class Runner:
 
     async def run(self, name: str, payload: str, db: EdgeDb) -> tuple[FunctionResult, float]:
         """The result, and for how long the invocation waited for a free replica. Never raises for what it does."""
-        begun = self._env.now()
-        self.load.waiting += 1
-        try:
+        begun = started = self._env.now()
+        if self._places[name].locked():
+            self.load.waiting += 1
+            try:
+                await self._places[name].acquire()
+            finally:
+                self.load.waiting -= 1
+            started = self._env.now()
+        else:
             await self._places[name].acquire()
-        finally:
-            self.load.waiting -= 1
-        started = self._env.now()
         self.load.running += 1
         try:
             return await self._work(self._functions[name], payload, db), started - begun
@@ -62,7 +65,8 @@ class Runner:
             return await self._env.run_function(function.name, payload, db.answer)
         stated = stated_service_s(payload)
         seconds = stated if stated is not None else _modelled(function, payload)
-        await self._env.sleep(seconds / self._speed)
+        if seconds > 0:
+            await self._env.sleep(seconds / self._speed)
         return FunctionResult("", exec_s=seconds / self._speed)
 
 
