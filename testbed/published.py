@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from testbed.experiment.claims import Crossing, Jump, Order, Published, PublishedValue, Rise
 
 Point = tuple[Mapping[str, Any], Mapping[str, Any]]  # what the sweep set, the summary row measured there
+
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 def compare(published: Published, points: Sequence[Point]) -> dict[str, Any]:
@@ -45,8 +49,14 @@ def _number(claim: PublishedValue | Rise | Crossing, value: float | None, at: Ma
 
 
 def _at(metric: str, at: Mapping[str, Any], points: Sequence[Point]) -> float | None:
-    measured = [row.get(metric) for swept, row in points if _fits(at, swept)]
-    return measured[0] if measured else None
+    """What was measured at the first point that fits; where the sweep repeats it with other seeds, their mean."""
+    fitting = [(_but_seed(swept), row.get(metric)) for swept, row in points if _fits(at, swept)]
+    measured = [value for place, value in fitting if place == fitting[0][0] and value is not None]
+    return fmean(measured) if measured else None
+
+
+def _but_seed(swept: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in swept.items() if path != "seed"}
 
 
 def _fits(at: Mapping[str, Any], swept: Mapping[str, Any]) -> bool:
@@ -93,8 +103,16 @@ def _crossing(claim: Crossing, points: Sequence[Point]) -> dict[str, Any]:
 def _curve(claim: Crossing, at: Mapping[str, Any], points: Sequence[Point]) -> Iterator[tuple[float, float]]:
     for swept, row in points:
         places = [x for path, x in swept.items() if path == claim.over or path.endswith(f".{claim.over}")]
-        if places and isinstance(places[0], int | float) and _fits(at, swept) and row.get(claim.metric) is not None:
-            yield places[0], row[claim.metric]
+        place = _amount(places[0]) if places else None
+        if place is not None and _fits(at, swept) and row.get(claim.metric) is not None:
+            value = _at(claim.metric, _but_seed(swept), points)
+            yield place, row[claim.metric] if value is None else value
+
+
+def _amount(written: object) -> float | None:
+    """The number in a swept value, such as 50 in 50Mbit; None where there is none."""
+    found = _NUMBER.match(str(written)) if isinstance(written, int | float | str) else None
+    return float(found[0]) if found else None
 
 
 def _order(claim: Order, points: Sequence[Point]) -> dict[str, Any]:

@@ -52,13 +52,14 @@ class Chains:
         self._site, self._options, self._call = site, options, call
         self.waiting: dict[str, Waiting] = {}
         self.answered: Counter[str] = Counter()
-        self.late = 0
+        self.late, self._uuids = 0, "uuid"
         self.home: Home | None = None
 
     async def start(self, env: Environment) -> None:
         """Serve what the execution model needs."""
         if self._options.execution_model == "pure-faas":
             return
+        self._uuids = f"uuid from {env.now():.6f} s on"  # a client that comes back must not use those of its last life
         await env.serve(self._options.callback_endpoint, {RECEIVE_RESPONSE: self._receive})
         if self._options.execution_model == "state-local":
             self.home = await self._options.home(env, self._site)
@@ -85,10 +86,10 @@ class Chains:
         self, env: Environment, invocation: Invocation, what: Composition | None, deadline: float
     ) -> tuple[Answer, int]:
         """A call that is answered by callback; its states travel along, or wait here to be fetched."""
-        uuid = str(UUID(int=env.rng("uuid").getrandbits(128), version=4))
+        uuid = str(UUID(int=env.rng(self._uuids).getrandbits(128), version=4))
         request = LambdaRequest(invocation.function)
         if what is not None:
-            request = await self._with_states(what, f"@{env.node}/{invocation.invocation_id}")
+            request = await self._with_states(what, f"@{uuid[:13]}")
         callback = self._site.endpoint(env.node, self._options.callback_endpoint)
         request = replace(request, input=invocation.payload, callback=callback, uuid=uuid, dry=self._options.dry)
         waiting = Waiting(asyncio.get_running_loop().create_future(), deadline, tuple(request.states))

@@ -68,6 +68,21 @@ def test_two_curves_cross_where_they_change_places(other: list[float], where: fl
     assert told["reproduced"] is (where == 17.5)
 
 
+def test_points_with_other_seeds_are_repetitions_whose_mean_counts() -> None:
+    value = {"name": "v", "metric": P90, "value": 2.0, "tolerance": 0.01, "at": {"users": "10Mbit"}}
+    points = [({"seed": seed, "a.users": "10Mbit"}, {P90: seed}) for seed in (1, 2, 3)]
+    assert compare(claims(values=[value]), points)["rows"][0]["measured"] == 2.0
+
+
+def test_curves_run_along_amounts_as_well_as_numbers() -> None:
+    crossing = {"name": "cross", "metric": P90, "over": "rate", "between": [{"m": "a"}, {"m": "b"}],
+                "value": 15.0, "tolerance": 0.001}  # fmt: skip
+    points = [({"m": m, "x.rate": rate, "seed": seed}, {P90: value + seed})
+              for seed in (0, 5) for m, rate, value in (("a", "10Mbit", 1), ("a", "20Mbit", 3),
+                                                        ("b", "10Mbit", 2), ("b", "20Mbit", 2))]  # fmt: skip
+    assert compare(claims(crossings=[crossing]), points)["rows"][0]["measured"] == pytest.approx(15.0)
+
+
 @pytest.mark.parametrize(
     ("values", "reproduced"), [([1, 2, 5], True), ([1, 2, 3], False), ([2, 1, 5], False), ([1], False)]
 )
