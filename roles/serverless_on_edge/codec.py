@@ -68,6 +68,10 @@ def _is_plain(wired: Wired) -> bool:
     return wired.shape == "one" and wired.kind != "message"
 
 
+def _as_it_is(wired: Wired) -> bool:
+    return wired.shape == "one" and wired.kind not in ("message", "enum")
+
+
 class _MessageCodec:
     """Translates one message type. Fields at their default are left out, as proto3 does."""
 
@@ -76,11 +80,14 @@ class _MessageCodec:
         table = tuple(wired_fields(kind))
         self._plain = tuple((n, w, default) for n, w, default, wired in table if _is_plain(wired))
         self._rest = tuple((n, w, wired) for n, w, _, wired in table if not _is_plain(wired))
-        self._enums = {n: wired.holds for n, _, _, wired in table if wired.kind == "enum" and wired.holds}
+        described = proto.DESCRIPTOR.fields_by_number
+        self._found = {described[wired.number]: (n, None if _as_it_is(wired) else wired) for n, _, _, wired in table}
 
     def to_proto(self, message: Any) -> Any:
-        values = {w: value for n, w, default in self._plain if (value := getattr(message, n)) != default}
-        proto = self.proto(**values)
+        proto = self.proto()
+        for name, on_wire, default in self._plain:
+            if (value := getattr(message, name)) != default:
+                setattr(proto, on_wire, value)
         for name, on_wire, wired in self._rest:
             if value := getattr(message, name):
                 self._fill(getattr(proto, on_wire), value, wired)
@@ -101,20 +108,18 @@ class _MessageCodec:
             target.update(value)
 
     def from_proto(self, proto: Any) -> Any:
-        values = {n: getattr(proto, w) for n, w, _ in self._plain}
-        for name, enum in self._enums.items():
-            values[name] = enum(values[name])
-        for name, on_wire, wired in self._rest:
-            if wired.shape == "one":
-                if proto.HasField(on_wire) and wired.holds:
-                    values[name] = self._codecs[wired.holds].from_proto(getattr(proto, on_wire))
-            elif found := getattr(proto, on_wire):
-                values[name] = self._read(found, wired)
+        """Only what is set is looked at, which is little of most messages; the rest are defaults on both sides."""
+        values = {}
+        for field, found in proto.ListFields():
+            name, wired = self._found[field]
+            values[name] = found if wired is None else self._read(found, wired)
         return self.kind(**values)
 
     def _read(self, found: Any, wired: Wired) -> Any:
         outof: Callable[[Any], Any] = self._codecs[wired.holds].from_proto if wired.kind == "message" and wired.holds \
-            else lambda plain: plain
+            else wired.holds or (lambda plain: plain)
+        if wired.shape == "one":
+            return outof(found)
         if wired.shape == "many":
             return tuple(outof(each) for each in found)
         return {key: outof(each) for key, each in sorted(found.items())}

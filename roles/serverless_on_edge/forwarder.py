@@ -117,7 +117,7 @@ class Forwarder(Role):
             return await self._forward(request)
 
     async def _forward(self, request: LambdaRequest) -> LambdaResponse:
-        onward = dataclasses.replace(request, forward=True, dry=False, hops=request.hops + 1)
+        onward = request.onward()
         failures: list[str] = []
         while self.options.strict_original or len(failures) <= self.options.max_retries:
             choice = self._meeting(request) or await self.pick(request)

@@ -94,11 +94,11 @@ class GrpcWire:
         """Listen on this address only; raises OSError if it is taken."""
         server = aio.server(options=_SERVER, maximum_concurrent_rpcs=MOST_CALLS)
         standard = Standard(services_of(tuple(service)))
-        server.add_generic_rpc_handlers(standard.handlers())
         for method, handler in service.items():
             name, procedure = method.name[1:].split("/")
             handlers = {procedure: self._handler(method, handler)}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        server.add_generic_rpc_handlers(standard.handlers())  # last: they are asked in this order at every call
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if any(self._sealed(method) for method in service):
