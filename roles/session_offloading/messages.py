@@ -135,8 +135,9 @@ def read_in_pieces(body: bytes) -> dict[str, str] | None:
         return None
     count, data = 0, dict[str, str]()
     try:
-        for count, (key, value) in enumerate(_entries(map(json.loads, pieces(body))), start=1):
+        for key, value in _entries(map(json.loads, pieces(body))):
             data[key] = value
+            count += 1
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return data if len(data) == count else None
