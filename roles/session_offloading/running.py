@@ -33,9 +33,10 @@ class Runner:
         self, env: Environment, functions: Mapping[str, Function], deployed: Mapping[str, Deployed], speed: float
     ) -> None:
         self._env, self._functions, self._speed = env, functions, speed
-        self._places = {name: asyncio.Semaphore(_replicas(deployed[name], each)) for name, each in functions.items()}
+        self._replicas = {name: deployed[name].replicas or each.concurrency for name, each in functions.items()}
+        self._places = {name: asyncio.Semaphore(replicas) for name, replicas in self._replicas.items()}
         self.load = Load()
-        self.replicas = sum(_replicas(deployed[name], each) for name, each in functions.items())
+        self.replicas = sum(self._replicas.values())
 
     async def run(self, name: str, payload: str, db: EdgeDb) -> tuple[FunctionResult, float]:
         """The result, and for how long the invocation waited for a free replica. Never raises for what it does."""
@@ -62,16 +63,12 @@ class Runner:
 
     async def _work(self, function: Function, payload: str, db: EdgeDb) -> FunctionResult:
         if function.code is not None:
-            return await self._env.run_function(function.name, payload, db.answer)
+            return await self._env.run_function(function.name, payload, db.answer, self._replicas[function.name])
         stated = stated_service_s(payload)
         seconds = stated if stated is not None else _modelled(function, payload)
         if seconds > 0:
             await self._env.sleep(seconds / self._speed)
         return FunctionResult("", exec_s=seconds / self._speed)
-
-
-def _replicas(deployed: Deployed, function: Function) -> int:
-    return deployed.replicas or function.concurrency
 
 
 def _modelled(function: Function, payload: str) -> float:

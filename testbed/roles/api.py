@@ -118,8 +118,12 @@ class Environment(Protocol):
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine`` beside the role; an error in it ends the agent with that error."""
 
-    async def run_function(self, name: str, payload: str, answer: Answer | None = None) -> FunctionResult:
+    async def run_function(
+        self, name: str, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
         """Run a real function in its own limited worker; never raises for what the function does.
+
+        There are as many workers of it as it allows (``concurrency``), or ``workers``, the same number at each call.
 
         ``answer`` gets each text that the function passes to ``ctx.ask`` and returns what that call gives; without it,
         asking is an error in the function. In the twin it must not wait for anything.

@@ -40,7 +40,9 @@ FLUSH_S = 0.2
 class FunctionRunner(Protocol):
     """Runs real functions in limited worker processes."""
 
-    async def run(self, function: Function, payload: str, answer: Answer | None = None) -> FunctionResult:
+    async def run(
+        self, function: Function, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
         """The function's result; never raises for what the function does."""
 
     async def container(
@@ -159,11 +161,13 @@ class LiveEnvironment:
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
 
-    async def run_function(self, name: str, payload: str, answer: Answer | None = None) -> FunctionResult:
-        """Run a real function in its own limited worker; ``answer`` gets what it asks."""
+    async def run_function(
+        self, name: str, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
+        """Run a real function in one of its ``workers``, each of them limited; ``answer`` gets what it asks."""
         if self._functions is None:
             raise RuntimeError(f"This agent has no workers to run the function {name!r} in.")
-        return await self._functions.run(self._site.functions[name], payload, answer)
+        return await self._functions.run(self._site.functions[name], payload, answer, workers)
 
     async def container(
         self,

@@ -40,13 +40,15 @@ class Workers:
         self._template: Template | None = None
         self._count = 0
 
-    async def run(self, function: Function, payload: str, answer: Answer | None = None) -> FunctionResult:
+    async def run(
+        self, function: Function, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
         """Run ``function`` once; never raises for what it does. Waits while all its workers are busy.
 
         ``answer`` gives what ``ctx.ask`` gives in it; time that it takes is the function's, and it ends with it.
         ``function.time_limit_s`` counts from the moment when a worker has it, and again for the start of a worker.
         """
-        pool = self._pool(function)
+        pool = self._pool(function, workers)
         async with pool.free:
             begun = time.perf_counter()
             worker, failed = await self._worker(function, pool)
@@ -100,8 +102,8 @@ class Workers:
         """A container that was closed need not be closed in the end."""
         self._containers.discard(container)
 
-    def _pool(self, function: Function) -> _Pool:
-        return self._pools.setdefault(function.name, _Pool(asyncio.Semaphore(function.concurrency)))
+    def _pool(self, function: Function, workers: int | None = None) -> _Pool:
+        return self._pools.setdefault(function.name, _Pool(asyncio.Semaphore(workers or function.concurrency)))
 
     async def _worker(self, function: Function, pool: _Pool) -> tuple[Worker | None, FunctionResult]:
         while pool.idle:

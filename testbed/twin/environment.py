@@ -124,9 +124,11 @@ class TwinEnvironment:
         else:
             coroutine.close()
 
-    async def run_function(self, name: str, payload: str, answer: Answer | None = None) -> FunctionResult:
+    async def run_function(
+        self, name: str, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
         """Run a real function, whose time is reckoned; ``answer`` gets what it asks as it begins, and may not wait."""
-        return await self._agent.functions.run(self._agent.site.functions[name], payload, answer)
+        return await self._agent.functions.run(self._agent.site.functions[name], payload, answer, workers)
 
     async def container(
         self,

@@ -109,9 +109,11 @@ class Functions:
         self._turn = asyncio.Semaphore(world.options.cores) if world.options.cores else nullcontext()
         self._rng = seeds.stream(agent.site.seed, agent.node, agent.role_name, "functions")
 
-    async def run(self, function: Function, payload: str, answer: Answer | None = None) -> FunctionResult:
+    async def run(
+        self, function: Function, payload: str, answer: Answer | None = None, workers: int | None = None
+    ) -> FunctionResult:
         """Run ``function`` once, when a worker of it is free; ``answer`` gets what it asks as it begins."""
-        pool = self._pools.setdefault(function.name, _Pool(function.concurrency))
+        pool = self._pools.setdefault(function.name, _Pool(workers or function.concurrency))
         async with pool.free:
             init_s = 0.0
             if pool.idle:

@@ -17,7 +17,9 @@ from testbed.roles.live import LiveEnvironment
 class Upper:
     """Runs every function as upper-casing in a while; stands for worker processes, which have tests of their own."""
 
-    async def run(self, function: Function, payload: str, answer: object = None) -> FunctionResult:
+    async def run(
+        self, function: Function, payload: str, answer: object = None, workers: int | None = None
+    ) -> FunctionResult:
         await asyncio.sleep(0.05)
         if payload == "boom":
             return FunctionResult("", "exception", "ValueError: boom")

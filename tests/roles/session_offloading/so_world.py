@@ -37,7 +37,7 @@ class Tree:
 
     def __init__(
         self, options: Mapping[str, Any] | None = None, text: str = TREE, seed: int = 1,
-        more: Mapping[str, Callable[..., Any]] | None = None,
+        more: Mapping[str, Callable[..., Any]] | None = None, concurrency: int = 50,
     ) -> None:
         given: dict[str, Any] = {"tree": PARENTS, "levels": LEVELS, "functions": {"receiver": {"receives": True}}}
         self.options = LocationOptions.model_validate(given | dict(options or {}))
@@ -45,7 +45,7 @@ class Tree:
         codes = Codes(found)
         self.world = World(parse(text, "tree.yaml"), SYSTEM, seed, TwinOptions(messages="free"), codes=codes)
         self.places = {"location": ("p1", "p2", "p3", "p4"), "client": ("c1",)}
-        self.functions = {name: Function(name=name, code=f"{name}.py", concurrency=50)
+        self.functions = {name: Function(name=name, code=f"{name}.py", concurrency=concurrency)
                           for name in found}  # fmt: skip
         self.functions["heavy"] = Function(name="heavy", service_s=0.2)
         self.agents: dict[str, Agent] = {}

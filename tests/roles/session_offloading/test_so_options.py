@@ -249,6 +249,21 @@ def test_invocations_that_may_write_run_one_after_the_other() -> None:
     told({}, story)
 
 
+@pytest.mark.parametrize(("replicas", "least_s", "most_s"), [(1, 12, 13), (3, 4, 5), (6, 2, 3)])
+def test_as_many_invocations_run_at_a_time_as_there_are_replicas(replicas: int, least_s: int, most_s: int) -> None:
+    async def story(tree: Tree, c: Checked) -> None:
+        begun = tree.env.now()
+        await asyncio.gather(*(c.call("p3", ["sleep", 2], session=str(number)) for number in range(6)))
+        assert least_s <= tree.env.now() - begun < most_s
+
+    tree = Tree({"functions": {"note": {"replicas": replicas}}}, concurrency=2)
+
+    async def whole(tree: Tree) -> None:
+        await story(tree, tree.checked())
+
+    tree.run(whole)
+
+
 def test_a_function_is_where_it_was_deployed() -> None:
     async def story(tree: Tree, c: Checked) -> None:
         found = {name: (await c.call(name, function="other")).status for name in tree.agents}

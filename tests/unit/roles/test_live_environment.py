@@ -56,7 +56,9 @@ class Doubler:
 
     closed = False
 
-    async def run(self, function: Function, payload: str, answer: object = None) -> FunctionResult:
+    async def run(
+        self, function: Function, payload: str, answer: object = None, workers: int | None = None
+    ) -> FunctionResult:
         return FunctionResult(payload * 2)
 
     async def container(
