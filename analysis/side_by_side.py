@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.frames import Frames, load
+from testbed.store import Reason
 
 Runs = Mapping[str, Mapping[str, Sequence[Path]]]
 """By experiment, by substrate, the run folders."""
@@ -63,15 +64,20 @@ class Side:
 
     @property
     def verdict(self) -> str:
-        """The verdict of the run, or of each, ``none`` where a run was not judged."""
+        """The worst verdict of the runs (``none`` where one was not judged), and by which checks."""
         levels = [each.verdict.level if each.verdict else "none" for each in self.frames]
-        return levels[0] if len(set(levels)) == 1 else ", ".join(levels)
+        worst = max(levels, key=("valid", "suspect", "invalid", "none").index)
+        checks = dict.fromkeys(reason.check.replace("_", " ") for reason in self._reasons(worst))
+        return f"{worst}: {', '.join(checks)}" if checks else worst
 
     @property
-    def reasons(self) -> list[str]:
-        """Why it is not valid."""
-        whats = [reason.what for each in self.frames if each.verdict for reason in each.verdict.reasons]
-        return list(dict.fromkeys(whats))
+    def why_invalid(self) -> list[str]:
+        """What was seen that makes runs invalid."""
+        return list(dict.fromkeys(reason.what for reason in self._reasons("invalid")))
+
+    def _reasons(self, level: str) -> list[Reason]:
+        return [reason for each in self.frames if each.verdict for reason in each.verdict.reasons
+                if reason.level == level]  # fmt: skip
 
     @property
     def busy(self) -> float | None:
@@ -97,7 +103,7 @@ def stretches(found: Sequence[Side]) -> list[tuple[float, float]]:
 
 
 def markdown(runs: Runs) -> str:
-    """A table for each experiment, and under it why runs are not valid."""
+    """A table for each experiment, and under it why runs are invalid."""
     return "\n".join(line for name, by in runs.items() for line in _tables(name, sides(by)))
 
 
@@ -111,7 +117,7 @@ def _tables(name: str, found: Sequence[Side]) -> Iterator[str]:
     yield from _lines([head, ["---"] * len(head), *(_row(each, found[0], parts, nodes) for each in found)])
     yield ""
     for side in found:
-        yield from (f"- {side.name}: {reason}" for reason in side.reasons)
+        yield from (f"- {side.name}: {reason}" for reason in side.why_invalid)
     yield ""
 
 
@@ -164,7 +170,7 @@ def _share_below(axes: Axes, side: Side, look: Mapping[str, Any]) -> None:
 
 
 def _label(side: Side) -> str:
-    return side.name if "invalid" not in side.verdict else f"{side.name} (invalid)"
+    return f"{side.name} (invalid)" if side.verdict.startswith("invalid") else side.name
 
 
 def _dress(axes: Axes, name: str, first: Side, parts: Sequence[tuple[float, float]]) -> None:

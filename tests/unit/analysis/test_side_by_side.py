@@ -28,7 +28,7 @@ def test_each_substrate_has_a_line_with_ratios_to_the_first(runs: side_by_side.R
     assert ratios["netns"] == ratios["mininet"] != []
     assert set(ratios["netns"]) == {1.0}
     assert all(ratio > 1 for ratio in ratios["vm"])
-    assert "| invalid |" in lines["vm"]
+    assert "| invalid: issued |" in lines["vm"]
     assert "- vm: only 91 % of the schedule was sent" in text
 
 
