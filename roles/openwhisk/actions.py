@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from roles.openwhisk.activation import Activation
 from roles.openwhisk.auth import Identity, namespace_of
 from roles.openwhisk.bodies import ActionBody, ExecBody, LimitsBody, is_zip, json_of, main_of, read
 from roles.openwhisk.entities import (
@@ -28,11 +27,27 @@ from roles.openwhisk.invoking import Invoking
 from roles.openwhisk.kinds import modelled
 from roles.openwhisk.names import DEFAULT, Full, Route, action_name, flag, full_name, whole, window
 from roles.openwhisk.options import MB, ServerOptions
-from roles.openwhisk.resolving import Resolver
+from roles.openwhisk.resolving import Found, Resolver
 from roles.openwhisk.store import Store
-from testbed.roles.web import WebReply, WebRequest, told
+from testbed.roles.web import Fields, WebReply, WebRequest, told, written
 
+ANYWHERE: Fields = (
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-headers", "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent"),
+    ("access-control-allow-methods", "GET, DELETE, POST, PUT, HEAD"),
+)
+_JSON: Fields = (("content-type", "application/json"), *ANYWHERE)
 _ALLOWED = (("allow", "GET, PUT, DELETE, POST"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An invocation that is asked for: by whom, of what, whether the ``bare`` result is wanted, and for how long."""
+
+    user: str
+    found: Found
+    bare: bool
+    wait_s: float
 
 
 class Actions:
@@ -44,10 +59,8 @@ class Actions:
         self._options, self._store, self._resolver = options, store, resolver
         self._invoking, self._wall = invoking, wall
 
-    async def answer(self, request: WebRequest, where: Route, identity: Identity) -> WebReply:
-        """The answer; raises Refused."""
-        if request.verb == "POST":
-            return await self._invoke(request, where, identity)
+    def answer(self, request: WebRequest, where: Route, identity: Identity) -> WebReply:
+        """The answer to all but an invocation; raises Refused."""
         if not where.parts or (len(where.parts) == 1 and where.parts[0] != DEFAULT and self._is_folder(request)):
             return self._list(request, where, namespace_of(identity, where.namespace))
         name = self._name(where, identity, request.verb == "GET")
@@ -175,19 +188,25 @@ class Actions:
 
     # Invoke.
 
-    async def _invoke(self, request: WebRequest, where: Route, identity: Identity) -> WebReply:
+    def wish(self, where: Route, identity: Identity) -> Wish:
+        """What a request to invoke an action asks for; raises Refused."""
         name = self._name(where, identity, True)
         query = where.query
         blocking, bare = flag(query, "blocking"), flag(query, "result")
-        wait_s = self._wait_s(whole(query, "timeout", "timeout"))
-        found = self._resolver.found(name)
+        wait_s = self._wait_s(whole(query, "timeout", "timeout")) if blocking else 0.0
+        return Wish(identity.namespace, self._resolver.found(name), bare, wait_s)
+
+    async def invoke(self, wish: Wish, request: WebRequest, own: tuple[str, str]) -> WebReply:
+        """Invoke an action; raises Refused. ``own`` is a header of the answer's own."""
         if len(request.body) > self._options.payload:
             raise too_big("Request", len(request.body), self._options.payload)
-        call = self._invoking.begin(identity.namespace, found, json_of(request))
-        record = await self._invoking.waited(call, wait_s) if blocking else None
+        id_, record = await self._invoking.invoke(wish.user, wish.found, json_of(request), wish.wait_s)
+        id_header = ("x-openwhisk-activation-id", id_)
         if record is None:
-            return told(202, {"activationId": call.id}, ("x-openwhisk-activation-id", call.id))
-        return _result(record, bare)
+            return WebReply(202, _JSON, written({"activationId": id_}), (own, id_header))
+        result = record.done.result
+        shown = result if wish.bare or isinstance(result, list) else record.data()
+        return WebReply(record.http_status, _JSON, written(shown), (own, id_header))
 
     def _wait_s(self, asked_ms: int | None) -> float:
         most = self._options.blocking_wait
@@ -196,12 +215,6 @@ class Actions:
         if not 0 < asked_ms <= most * 1000:
             raise Refused(400, f"The timeout must be from 1 to {round(most * 1000)} milliseconds.")
         return asked_ms / 1000
-
-
-def _result(record: Activation, bare: bool) -> WebReply:
-    result = record.done.result
-    shown = result if bare or isinstance(result, list) else record.data()
-    return told(record.http_status, shown, ("x-openwhisk-activation-id", record.id))
 
 
 def _within(what: str, given: int | None, old: int, least: float, most: float) -> int:

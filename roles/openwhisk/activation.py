@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from roles.openwhisk.entities import SEQUENCE, Action
 from roles.openwhisk.names import Full
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, INTERNAL_ERROR = range(4)
@@ -75,17 +76,13 @@ class Activation:
     id: str
     namespace: str
     subject: str
-    action: Full
-    version: str
-    kind: str
-    limits: Mapping[str, int]
+    action: Action
     start: int
     end: int
     wait_ms: int
     done: Done
     cause: str = ""
     binding: str = ""
-    topmost: bool = False
 
     @property
     def http_status(self) -> int:
@@ -104,9 +101,10 @@ class Activation:
 
     def annotations(self) -> Pairs:
         """What is noted of it."""
-        noted: dict[str, Any] = {"path": self.action.path}
-        noted |= {"waitTime": self.wait_ms} if self.kind != "sequence" else {"topmost": self.topmost}
-        noted |= {"kind": self.kind, "timeout": self.done.timed_out, "limits": self.limits}
+        action = self.action
+        noted: dict[str, Any] = {"path": action.path}
+        noted |= {"waitTime": self.wait_ms} if action.code.kind != SEQUENCE else {"topmost": not self.cause}
+        noted |= {"kind": action.code.kind, "timeout": self.done.timed_out, "limits": action.limits.data()}
         if self.done.init_s is not None:
             noted["initTime"] = round(self.done.init_s * 1000)
         if self.cause:
@@ -120,17 +118,18 @@ class Activation:
     def summary(self) -> dict[str, Any]:
         """As a list has it."""
         data = {
-            "namespace": self.namespace, "name": self.action.name, "version": self.version, "publish": False,
-            "annotations": self.annotations(), "activationId": self.id, "start": self.start, "end": self.end,
-            "duration": self.end - self.start, "statusCode": self.done.status,
+            "namespace": self.namespace, "name": self.action.name.name, "version": self.action.version,
+            "publish": False, "annotations": self.annotations(), "activationId": self.id,
+            "start": self.start, "end": self.end, "duration": self.end - self.start, "statusCode": self.done.status,
         }  # fmt: skip
         return data | ({"cause": self.cause} if self.cause else {})
 
     def data(self) -> dict[str, Any]:
         """The whole record."""
         data = {
-            "activationId": self.id, "namespace": self.namespace, "name": self.action.name, "subject": self.subject,
-            "version": self.version, "publish": False, "start": self.start, "end": self.end,
+            "activationId": self.id, "namespace": self.namespace, "name": self.action.name.name,
+            "subject": self.subject,
+            "version": self.action.version, "publish": False, "start": self.start, "end": self.end,
             "duration": self.end - self.start, "response": self.response(), "logs": self.done.logs,
             "annotations": self.annotations(),
         }  # fmt: skip
@@ -169,7 +168,7 @@ class Activations:
         for record, _ in reversed(self._records.values()):
             if record.namespace != namespace or (since is not None and record.start < since):
                 continue
-            if (upto is None or record.start <= upto) and _fits(record.action, name):
+            if (upto is None or record.start <= upto) and _fits(record.action.name, name):
                 yield record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from roles.openwhisk.actions import Actions
+from roles.openwhisk.actions import ANYWHERE, Actions, Wish
 from roles.openwhisk.activation import Activation, Activations
 from roles.openwhisk.auth import Identity, Keys, namespace_of
 from roles.openwhisk.errors import NO_ROUTE, Refused, missing, refusal
@@ -15,13 +15,9 @@ from roles.openwhisk.packages import Packages
 from roles.openwhisk.resolving import Resolver
 from roles.openwhisk.store import Store
 from roles.openwhisk.throttle import Throttle
-from testbed.roles.web import Fields, WebReply, WebRequest, told
+from testbed.roles.web import WebReply, WebRequest, told
 
-ANYWHERE: Fields = (
-    ("access-control-allow-origin", "*"),
-    ("access-control-allow-headers", "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent"),
-    ("access-control-allow-methods", "GET, DELETE, POST, PUT, HEAD"),
-)
+MOST_WISHES = 4096
 ABOUT = {
     "description": "OpenWhisk API", "api_version": "1.0.0", "api_version_path": "v1", "build": "testbed",
     "buildno": "testbed", "swagger_paths": {"ui": "/docs", "api-docs": "/api-docs"},
@@ -38,19 +34,40 @@ class Api:
         self._options, self._keys, self._throttle = options, keys, throttle
         self._activations, self._invoking = activations, invoking
         resolver = Resolver(store)
+        self._store, self._version = store, -1
+        self._wishes: dict[tuple[str, str], Wish] = {}
         self._packages = Packages(store, wall)
         self._actions = Actions(options, store, resolver, invoking, wall)
 
     async def answer(self, request: WebRequest) -> WebReply:
         """The answer, whatever was asked."""
         code = request.header("x-request-id")[:64] or self._invoking.ids()
+        own = ("x-request-id", code)
         try:
-            reply = await self._answer(request)
+            if request.verb == "POST":
+                return await self._actions.invoke(self._wish(request), request, own)
+            reply = self._answer(request)
         except Refused as refused:
             reply = refusal(refused.status, str(refused), code, refused.headers)
-        return WebReply(reply.status, (*reply.headers, ("x-request-id", code), *ANYWHERE), reply.body)
+        return WebReply(reply.status, reply.headers + ANYWHERE, reply.body, (own,))
 
-    async def _answer(self, request: WebRequest) -> WebReply:
+    def _wish(self, request: WebRequest) -> Wish:
+        """What a request to invoke something asks for; raises Refused. It is remembered until an action changes."""
+        if self._store.version != self._version or len(self._wishes) >= MOST_WISHES:
+            self._wishes.clear()
+            self._version = self._store.version
+        key = request.target, request.header("authorization")
+        wish = self._wishes.get(key)
+        if wish is None:
+            where = route(request.target)
+            identity = self._keys.identity(key[1])
+            if where.collection != "actions" or not where.parts:
+                self._collection(request, where, identity)
+                raise Refused(404, NO_ROUTE)
+            wish = self._wishes[key] = self._actions.wish(where, identity)
+        return wish
+
+    def _answer(self, request: WebRequest) -> WebReply:
         where = route(request.target)
         if request.verb == "OPTIONS":
             return WebReply(200)
@@ -61,11 +78,11 @@ class Api:
         if where.collection == "namespaces":
             _reading(request)
             return told(200, [identity.namespace])
-        return await self._collection(request, where, identity)
+        return self._collection(request, where, identity)
 
-    async def _collection(self, request: WebRequest, where: Route, identity: Identity) -> WebReply:
+    def _collection(self, request: WebRequest, where: Route, identity: Identity) -> WebReply:
         if where.collection == "actions":
-            return await self._actions.answer(request, where, identity)
+            return self._actions.answer(request, where, identity)
         if where.collection == "packages":
             return self._packages.answer(request, where, identity)
         namespace = namespace_of(identity, where.namespace)

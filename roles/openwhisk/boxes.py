@@ -34,13 +34,13 @@ _BOOT = Path(__file__).parent / "boot"
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """An invocation on its way into a container; ``told`` is called once, with how it went."""
+    """An invocation on its way into a container; ``told``, if any, is called once, with how it went."""
 
     id: str
     action: Action
     args: dict[str, Any]
     arrived: float
-    told: Callable[[Job, Done], None]
+    told: Callable[[Done], None] | None = None
     result_bytes: int = MB
 
     @property

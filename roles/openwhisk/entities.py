@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from roles.openwhisk.names import Full
@@ -80,7 +81,12 @@ class Action:
     updated: int = 0
     function: str = ""
 
-    @property
+    @cached_property
+    def path(self) -> str:
+        """Its full name."""
+        return self.name.path
+
+    @cached_property
     def key(self) -> str:
         """Tells this revision of the action from every other."""
         return f"{self.name.path}@{self.version}/{self.updated}"

@@ -68,7 +68,7 @@ class InvokerRole(Role):
     async def _run(self, given: dict[str, Any], action: Action) -> WebReply:
         ended: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
 
-        def ends(_: Job, done: Done) -> None:
+        def ends(done: Done) -> None:
             if not ended.done():
                 ended.set_result(done)
 

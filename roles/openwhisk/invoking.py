@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from roles.openwhisk.activation import DEVELOPER_ERROR, INTERNAL_ERROR, SUCCESS, Activation, Activations, Done
+from roles.openwhisk.activation import (
+    DEVELOPER_ERROR,
+    INTERNAL_ERROR,
+    STATUSES,
+    SUCCESS,
+    Activation,
+    Activations,
+    Done,
+)
 from roles.openwhisk.boxes import Job
 from roles.openwhisk.entities import SEQUENCE
 from roles.openwhisk.errors import Refused
@@ -16,7 +24,8 @@ from roles.openwhisk.resolving import Found, Resolver, merged
 from roles.openwhisk.throttle import Throttle
 from testbed import seeds
 from testbed.roles.api import Environment
-from testbed.tables import Cell
+
+Ended = Callable[[Activation], None]
 
 
 class Runner(Protocol):
@@ -25,17 +34,19 @@ class Runner(Protocol):
     def submit(self, job: Job) -> None:
         """Run a job; ``job.told`` is called once. Raises Refused (503)."""
 
+    def at_once(self, job: Job) -> Awaitable[Done] | None:
+        """How a job goes that can run this very moment, in a warm container; None if it cannot."""
+
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One activation under way: what is to be recorded of it."""
+    """One activation under way: what is to be recorded of it. It arrived at ``wall`` seconds since 1970."""
 
     id: str
     user: str
     found: Found
-    args: dict[str, Any]
     arrived: float
-    ended: asyncio.Future[Activation]
+    wall: float
     cause: str = ""
 
 
@@ -69,102 +80,115 @@ class Invoking:
         self.under_way: dict[str, float] = {}  # activations, and when they began
         self.repeated: list[str] = []  # those that ended without being under way; there are none
 
-    def begin(self, user: str, found: Found, given: dict[str, Any]) -> Call:
-        """Begin an invocation; raises Refused (400, 429, 503)."""
-        args = merged(found, given)
-        self._throttle.enter(user, self._env.wall())
+    async def invoke(
+        self, user: str, found: Found, given: dict[str, Any], wait_s: float
+    ) -> tuple[str, Activation | None]:
+        """Begin an invocation, and wait for it: its id, and its record if it is there in time.
+
+        Raises Refused (400, 429, 503).
+        """
+        args, wall = merged(found, given), self._env.wall()
+        self._throttle.enter(user, wall)
+        call = Call(self.ids(), user, found, self._env.now(), wall)
+        if wait_s and (done := self._at_once(call, args, wait_s)) is not None:
+            ended = await done
+            self._throttle.leave(user)
+            return call.id, self._record(call, ended)
+        future: asyncio.Future[Activation] = asyncio.get_running_loop().create_future()
+
+        def over(record: Activation) -> None:
+            self._throttle.leave(user)
+            if not future.done():
+                future.set_result(record)
+
         try:
-            return self._begin(user, found, args, "", lambda: self._throttle.leave(user))
+            self._begin(call, args, over)
         except Refused:
             self._throttle.leave(user)
             raise
+        return call.id, await _waited(future, wait_s) if wait_s else None
 
-    def _begin(
-        self, user: str, found: Found, args: dict[str, Any], cause: str, left: Callable[[], None] | None = None
-    ) -> Call:
-        ended = asyncio.get_running_loop().create_future()
-        call = Call(self.ids(), user, found, args, self._env.now(), ended, cause)
-        if found.action.code.kind == SEQUENCE:
+    def _at_once(self, call: Call, args: dict[str, Any], wait_s: float) -> Awaitable[Done] | None:
+        """The quick way, for what can begin now and ends while its client still waits: nobody else need see to it."""
+        action = call.found.action
+        if wait_s * 1000 < action.limits.timeout_ms or action.code.kind == SEQUENCE:
+            return None
+        done = self._runner.at_once(Job(call.id, action, args, call.arrived, result_bytes=self._options.payload))
+        if done is not None:
             self.under_way[call.id] = call.arrived
-            self._env.spawn(self._sequence(call, left))
-            return call
+        return done
 
-        def told(job: Job, done: Done) -> None:
-            if left is not None:
-                left()
-            self._record(call, done)
-
-        job = Job(call.id, found.action, args, call.arrived, told, self._options.payload)
+    def _begin(self, call: Call, args: dict[str, Any], over: Ended) -> None:
+        """Begin an activation; ``over`` gets its record. Raises Refused (503)."""
         self.under_way[call.id] = call.arrived
+        if call.found.action.code.kind == SEQUENCE:
+            self._env.spawn(self._sequence(call, args, over))
+            return
+
+        def told(done: Done) -> None:
+            over(self._record(call, done))
+
         try:
-            self._runner.submit(job)
+            self._runner.submit(Job(call.id, call.found.action, args, call.arrived, told, self._options.payload))
         except Refused:
             del self.under_way[call.id]
             raise
-        return call
-
-    async def waited(self, call: Call, wait_s: float) -> Activation | None:
-        """The record of a call; None if it is not there after ``wait_s`` seconds."""
-        try:
-            async with asyncio.timeout(wait_s):
-                return await call.ended
-        except TimeoutError:
-            return None
 
     def _record(self, call: Call, done: Done) -> Activation:
-        env, action = self._env, call.found.action
-        now, wall = env.now(), env.wall()
-        began, over = done.began or now, done.ended or now
-        start, end = round((wall - now + began) * 1000), round((wall - now + over) * 1000)
+        action, user = call.found.action, call.user
+        began = done.began or self._env.now()
+        over, before = done.ended or began, call.wall - call.arrived
         record = Activation(
-            call.id, call.user, call.user, action.name, action.version, action.code.kind, action.limits.data(),
-            start, end, max(0, round((began - call.arrived) * 1000)), done, call.cause, call.found.binding,
-            not call.cause,
+            call.id, user, user, action, round((before + began) * 1000), round((before + over) * 1000),
+            max(0, round((began - call.arrived) * 1000)), done, call.cause, call.found.binding,
         )  # fmt: skip
         if self.under_way.pop(call.id, None) is None:
             self.repeated.append(call.id)
         self._activations.add(record)
-        self._emit(call, record, began, over)
-        if not call.ended.done():
-            call.ended.set_result(record)
+        self._env.emit("wsk_activations", {
+            "t": over, "activation_id": call.id, "namespace": user, "action": action.path, "kind": action.code.kind,
+            "status": STATUSES[done.status], "wait_s": began - call.arrived, "init_s": done.init_s,
+            "duration_s": over - began, "cold": done.cold, "cause": call.cause, "invoker": done.invoker,
+        })  # fmt: skip
         return record
-
-    def _emit(self, call: Call, record: Activation, began: float, over: float) -> None:
-        done = record.done
-        row: dict[str, Cell] = {
-            "t": over, "activation_id": call.id, "namespace": call.user, "action": record.action.path,
-            "kind": record.kind, "status": record.response()["status"], "wait_s": began - call.arrived,
-            "init_s": done.init_s, "duration_s": over - began, "cold": done.cold, "cause": call.cause,
-            "invoker": done.invoker,
-        }  # fmt: skip
-        self._env.emit("wsk_activations", row)
 
     # Sequences.
 
-    async def _sequence(self, call: Call, left: Callable[[], None] | None) -> None:
+    async def _sequence(self, call: Call, args: dict[str, Any], over: Ended) -> None:
         began = self._env.now()
-        done = await self._each(call)
+        done = await self._each(call, args)
         done.began, done.ended = began, self._env.now()
-        if left is not None:
-            left()
-        self._record(call, done)
+        over(self._record(call, done))
 
-    async def _each(self, call: Call) -> Done:
+    async def _each(self, call: Call, args: Any) -> Done:
         """Run the parts one after the other, each with the result of the one before; stop where one fails."""
-        args, logs = call.args, list[str]()
+        logs = list[str]()
         done = Done(SUCCESS, args)
         for component in call.found.action.code.components:
             if not isinstance(args, dict):
                 return Done(DEVELOPER_ERROR, {"error": "A part of a sequence gave no object."}, logs=logs)
             try:
-                found = self._resolver.found(component)
-                part = self._begin(call.user, found, merged(found, args), call.id)
+                record = await self._part(call, self._resolver.found(component), args)
             except Refused as refused:
-                done = Done.failed(INTERNAL_ERROR if refused.status == 503 else DEVELOPER_ERROR, str(refused))
-                return Done(done.status, done.result, logs=logs)
-            record = await part.ended
+                status = INTERNAL_ERROR if refused.status == 503 else DEVELOPER_ERROR
+                return Done(status, {"error": str(refused)}, logs=logs)
             logs.append(record.id)
             done, args = record.done, record.done.result
             if done.status != SUCCESS:
                 break
         return Done(done.status, done.result, logs=logs, size=done.size)
+
+    async def _part(self, whole: Call, found: Found, given: dict[str, Any]) -> Activation:
+        """The record of one part; raises Refused."""
+        future: asyncio.Future[Activation] = asyncio.get_running_loop().create_future()
+        call = Call(self.ids(), whole.user, found, self._env.now(), self._env.wall(), whole.id)
+        self._begin(call, merged(found, given), future.set_result)
+        return await future
+
+
+async def _waited(future: asyncio.Future[Activation], wait_s: float) -> Activation | None:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await future
+    except TimeoutError:
+        return None

@@ -62,13 +62,13 @@ class ModelBox(Box):
     def _seconds(self, job: Job) -> float:
         function = self.host.site.functions.get(job.action.function)
         model = modelled(job.action.code.code) if function is None else function
-        if '"service_s"' in job.text:
-            stated = stated_service_s(job.text)
-            if stated is not None:
-                return stated
+        text = job.text
+        stated = stated_service_s(text)
+        if stated is not None:
+            return stated
         if model.service_s is not None:
             return model.service_s
-        size = len(job.text.encode("utf-8", "surrogatepass"))
+        size = len(text.encode("utf-8", "surrogatepass"))
         return (model.operations + model.operations_per_byte * size) / PER_SECOND
 
 

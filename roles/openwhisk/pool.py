@@ -8,6 +8,7 @@ experiment's function that runs as often as it may at a time waits without holdi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from roles.openwhisk.activation import INTERNAL_ERROR, Done
@@ -54,7 +55,7 @@ class Pool:
             raise Refused(503, f"The system is overloaded: {self.waiting} invocations wait for a container.")
         if job.action.limits.memory_mb > self.capacity_mb:
             why = f"The action needs {job.action.limits.memory_mb} MB; the invoker has {self.capacity_mb} MB."
-            job.told(job, Done.failed(INTERNAL_ERROR, why))
+            _tell(job, Done.failed(INTERNAL_ERROR, why))
             return
         self.waiting += 1
         self._queue.append(job)
@@ -138,13 +139,35 @@ class Pool:
             await each.close()
         while job is not None:
             self.waiting -= 1
-            self.running += 1
             done = await self._carried(box, job)
             if box.dead:
                 await box.close()
-            self.running -= 1
-            job.told(job, done)
+            _tell(job, done)
             job = group.waiting.popleft() if group.waiting and not box.dead else None
+        self._leave(group, box)
+
+    def at_once(self, job: Job) -> Awaitable[Done] | None:
+        """How a job goes that can run this very moment, in a warm container; None if it cannot."""
+        group = self._groups.get(job.action.key)
+        if group is None or not group.idle or self._queue or (group.limit is not None and group.busy >= group.limit):
+            return None
+        box = group.idle.pop()
+        del self._idle[box]
+        group.busy += 1
+        return self._alone(group, box, job)
+
+    async def _alone(self, group: _Group, box: Box, job: Job) -> Done:
+        done = await self._carried(box, job)
+        if box.dead:
+            await box.close()
+        if group.waiting and not box.dead:
+            self._env.spawn(self._serve(group, box, group.waiting.popleft(), []))
+        else:
+            self._leave(group, box)
+        return done
+
+    def _leave(self, group: _Group, box: Box) -> None:
+        """A container has done its work."""
         group.busy -= 1
         if box.dead:
             self._forget(box)
@@ -154,11 +177,13 @@ class Pool:
             self._refill()
         else:
             self._keep(box, group)
-        self._advance()
+        if self._queue:
+            self._advance()
 
     async def _carried(self, box: Box, job: Job) -> Done:
         """How a job went; whatever fails before the action runs leaves the container dead."""
         env, cold, init_s = self._env, not box.started, None
+        self.running += 1
         failed = await box.start() if cold else None
         ready = env.now()
         if failed is None and not box.key:
@@ -171,6 +196,7 @@ class Pool:
         else:
             done, box.dead = failed, True
         done.began, done.ended, done.init_s, done.cold = ready, env.now(), init_s, init_s is not None
+        self.running -= 1
         return done
 
     # Idle ones.
@@ -216,3 +242,8 @@ class Pool:
         else:
             self._forget(box)
         self._advance()
+
+
+def _tell(job: Job, done: Done) -> None:
+    if job.told is not None:
+        job.told(done)

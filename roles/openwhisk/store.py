@@ -23,6 +23,7 @@ class Store:
         self._actions: dict[Full, Action] = dict(given)
         self._packages: dict[tuple[str, str], Package] = {}
         self._written = 0
+        self.version = 0  # another one after each change
         for record in journal.records() if journal is not None else ():
             self._replay(json.loads(record))
             self._written += 1
@@ -80,6 +81,7 @@ class Store:
         self._shorten()
 
     def _write(self, data: dict[str, Any]) -> None:
+        self.version += 1
         if self._journal is not None:
             self._journal.append(json.dumps(data).encode())
             self._written += 1

@@ -25,7 +25,11 @@ class _Headed:
 
     def header(self, name: str, default: str = "") -> str:
         """The value of a header (``name`` in lower case); several of one name are joined by commas."""
-        return ", ".join(value for key, value in self.headers if key == name) or default
+        return ", ".join([value for key, value in self._all_headers if key == name]) or default
+
+    @property
+    def _all_headers(self) -> Fields:
+        return self.headers
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,19 @@ class WebRequest(_Headed):
 
 @dataclass(frozen=True)
 class WebReply(_Headed):
-    """A reply, whatever its status. A body of several parts is sent part by part and never joined."""
+    """A reply, whatever its status. A body of several parts is sent part by part and never joined.
+
+    ``own`` are further headers, of which each reply has other ones, such as an id: nothing is remembered of them.
+    """
 
     status: int = 200
     headers: Fields = ()
     body: bytes | tuple[bytes, ...] = b""
+    own: Fields = ()
+
+    @property
+    def _all_headers(self) -> Fields:
+        return self.headers + self.own
 
     @property
     def content(self) -> bytes:
@@ -79,6 +91,14 @@ class WebReply(_Headed):
 WEB: Method[WebRequest, WebReply] = Method("HTTP", WebRequest, WebReply)
 
 
+_text_of = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def written(data: Any) -> bytes:
+    """Data as JSON, without blanks."""
+    return _text_of(data).encode("utf-8", "surrogatepass")
+
+
 def said(status: int, text: str, *headers: tuple[str, str]) -> WebReply:
     """A reply of plain text."""
     return WebReply(status, (("content-type", "text/plain; charset=utf-8"), *headers), text.encode())
@@ -86,8 +106,7 @@ def said(status: int, text: str, *headers: tuple[str, str]) -> WebReply:
 
 def told(status: int, data: Any, *headers: tuple[str, str]) -> WebReply:
     """A reply of JSON."""
-    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return WebReply(status, (("content-type", "application/json"), *headers), body)
+    return WebReply(status, (("content-type", "application/json"), *headers), written(data))
 
 
 def fields(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Fields:

@@ -103,6 +103,8 @@ class WebText:
         if text is None:
             text = _reply_text(*key)
             _keep(self._reply_texts, key, text, len(text))
+        if reply.own:
+            text += _lines("", reply.own)
         close = b"" if lasting else b"connection: close\r\n"
         if reply.status in NO_CONTENT:
             if length:

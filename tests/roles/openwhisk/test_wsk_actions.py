@@ -38,7 +38,8 @@ PYTHONS = {
     "def main(p):\n    while True:\n        try: pass\n        except BaseException: pass": (
         "action developer error", HUNG),
     "def main(p): return {'x': len(bytearray(10**9))}": ("action developer error", ATE),
-    "def main(p): return {'x': 'y' * 2**21}": ("action developer error", "The action produced a response that exceeded"),
+    "def main(p): return {'x': 'y' * 2**21}": (
+        "action developer error", "The action produced a response that exceeded"),
     "def main(p:": ("action developer error", "The action failed during initialization: SyntaxError: "),
     "import nothing_of_this_name": ("action developer error", "The action failed during initialization: Module"),
     "x = 1": ("action developer error", "The action failed during initialization: NameError: "),
@@ -87,7 +88,10 @@ async def _outcomes(folder: Path, host: str, kind: str, codes: list[str]) -> lis
 
 @pytest.mark.parametrize(
     ("kind", "codes", "host"),
-    [(PYTHON, PYTHONS, "127.7.92.1"), pytest.param("nodejs:20", NODES, "127.7.92.2", marks=pytest.mark.feature("node"))],
+    [
+        (PYTHON, PYTHONS, "127.7.92.1"),
+        pytest.param("nodejs:20", NODES, "127.7.92.2", marks=pytest.mark.feature("node")),
+    ],
 )
 def test_whatever_an_action_does_its_record_says_it(
     kind: str, codes: dict[str, tuple[str, Any]], host: str, tmp_path: Path
@@ -109,8 +113,10 @@ def test_whatever_an_action_does_its_record_says_it(
 
 @pytest.mark.parametrize("kind", [PYTHON, NODE])
 def test_what_an_action_writes_is_in_its_record_also_if_it_dies_then(kind: str, tmp_path: Path) -> None:
-    python = "import sys, os\ndef main(p):\n    print('one\\ntwo')\n    print('bad', file=sys.stderr, end='')\n    os._exit(1) if p['die'] else 0\n    return {}"
-    node = "function main(p) { console.log('one\\ntwo'); process.stderr.write('bad'); if (p.die) process.exit(1); return {} }"
+    python = ("import sys, os\ndef main(p):\n    print('one\\ntwo')\n    print('bad', file=sys.stderr, end='')\n"
+              "    os._exit(1) if p['die'] else 0\n    return {}")  # fmt: skip
+    node = ("function main(p) { console.log('one\\ntwo'); process.stderr.write('bad'); "
+            "if (p.die) process.exit(1); return {} }")  # fmt: skip
 
     async def story() -> None:
         async with live(tmp_path, "127.7.92.3") as server:
@@ -145,7 +151,8 @@ def test_a_warm_container_keeps_globals_and_an_update_gets_another(kind: str, tm
             code = python if kind == PYTHON else node
             await server.put("count", code, kind)
             query = "blocking=true&result=true"
-            assert [(await server.invoke("count", query)).data for _ in range(2)] == [{"n": 1, "v": 1}, {"n": 2, "v": 1}]
+            found = [(await server.invoke("count", query)).data for _ in range(2)]
+            assert found == [{"n": 1, "v": 1}, {"n": 2, "v": 1}]
             await server.put("count", code.replace("v': 1", "v': 2").replace("v: 1", "v: 2"), kind)
             assert (await server.invoke("count", query)).data == {"n": 1, "v": 2}
 
@@ -155,7 +162,8 @@ def test_a_warm_container_keeps_globals_and_an_update_gets_another(kind: str, tm
 @pytest.mark.parametrize("kind", [PYTHON, NODE])
 def test_an_action_is_told_where_it_is(kind: str, tmp_path: Path) -> None:
     python = "import os\ndef main(p): return {k: v for k, v in os.environ.items() if k.startswith('__OW')}"
-    node = "function main() { return Object.fromEntries(Object.entries(process.env).filter(e => e[0].startsWith('__OW'))) }"
+    node = ("function main() { const all = Object.entries(process.env); "
+            "return Object.fromEntries(all.filter(each => each[0].startsWith('__OW'))) }")  # fmt: skip
 
     async def story() -> None:
         async with live(tmp_path, "127.7.92.6") as server:

@@ -109,7 +109,8 @@ def test_an_invoker_that_is_killed_costs_what_it_ran_and_is_used_again() -> None
         star.curl("PUT", "actions/slow", {"exec": {"kind": "python:3", "code": SLOW}})
         victim = invoker_of(star.curl("POST", "actions/slow?blocking=true", {})[1])
         found: list[tuple[int, Any]] = []
-        asking = threading.Thread(target=lambda: found.append(star.curl("POST", "actions/slow?blocking=true", {"s": 9})))
+        ask = "actions/slow?blocking=true"
+        asking = threading.Thread(target=lambda: found.append(star.curl("POST", ask, {"s": 9})))
         asking.start()
         star.until(lambda: (len(_workers(star.fleet.pids()[victim, "invoker"])), None), 1)
         os.kill(star.fleet.pids()[victim, "invoker"], signal.SIGKILL)

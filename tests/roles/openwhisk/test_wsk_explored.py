@@ -47,16 +47,18 @@ async def _silent(self: Balancer, invoker: Invoker, job: Job) -> None:
         done = await self._ran(invoker, job)
     except CallFailed:
         return
-    job.told(job, done)
+    assert job.told is not None
+    job.told(done)
 
 
 async def _twice(self: Balancer, invoker: Invoker, job: Job) -> None:
     """A job without an answer is run once more, and both are told."""
+    assert job.told is not None
     try:
-        job.told(job, await self._ran(invoker, job))
+        job.told(await self._ran(invoker, job))
     except CallFailed:
-        job.told(job, Done.failed(3, "lost"))
-        job.told(job, Done.failed(3, "lost"))
+        job.told(Done.failed(3, "lost"))
+        job.told(Done.failed(3, "lost"))
 
 
 def _roomy(self: Pool, action: Action, gone: list[Box]) -> Box:

@@ -1,4 +1,4 @@
-"""The original's own client for JavaScript, unmodified, against a server: what it sends, and what it makes of answers."""
+"""The original's own client for JavaScript, unmodified, against a server: what each of its calls gives."""
 
 from __future__ import annotations
 

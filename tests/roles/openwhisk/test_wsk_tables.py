@@ -313,8 +313,8 @@ def test_options_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def activation(id_: str, start: int = 0, name: str = "a", **more: Any) -> Activation:
-    return Activation(id_, "guest", "guest", Full("guest", "", name), "0.0.1", "python:3", Limits().data(), start,
-                      start + 5, 3, Done(0, {"x": 1}, **more))  # fmt: skip
+    action = Action(Full("guest", "", name), Code("python:3", "x"))
+    return Activation(id_, "guest", "guest", action, start, start + 5, 3, Done(0, {"x": 1}, **more))
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ def test_an_action_of_the_modelled_kind_comes_over_the_interface() -> None:
 
 def test_python_that_comes_over_the_interface_runs_and_its_waiting_is_reckoned() -> None:
     async def story(star: Star) -> Any:
-        await star.put("nap", "import time\ncount = 0\ndef main(p):\n    global count\n    count += 1\n    print('nap')\n"
-                       "    time.sleep(p['s'])\n    return {'count': count}")  # fmt: skip
+        await star.put("nap", "import time\ncount = 0\ndef main(p):\n    global count\n    count += 1\n"
+                       "    print('nap')\n    time.sleep(p['s'])\n    return {'count': count}")  # fmt: skip
         first, second = await star.invoke("nap", s=0.25), await star.invoke("nap", s=0.5)
         assert [each["duration"] for each in (first, second)] == [250, 500]
         assert first["logs"] == ["2023-11-14T22:13:20.005000000Z stdout: nap"]
@@ -110,7 +110,7 @@ def test_an_action_that_ends_the_twins_worker_is_told_and_others_go_on() -> None
         await star.put("well", "def main(p): return {'x': 1}")
         await star.put("crash", "import os\ndef main(p): os._exit(1)")
         found = [await star.invoke(name, "blocking=true&result=true") for name in ("well", "crash", "well", "crash")]
-        return [list(each.values())[0] for each in found]
+        return [next(iter(each.values())) for each in found]
 
     said = "The action did not produce a valid response and exited unexpectedly."
     assert Star().run(story) == [1, said, 1, said]
