@@ -68,8 +68,8 @@ class Chains:
         """Whether this invocation is more than a single synchronous call."""
         return function in self._options.chains or self._options.execution_model != "pure-faas"
 
-    async def run(self, env: Environment, invocation: Invocation, timeout: float) -> tuple[Answer, int, str]:
-        """Carry out one invocation: its answer, how often something had to be tried again, and what it ran."""
+    async def run(self, env: Environment, invocation: Invocation, timeout: float) -> tuple[Answer, int]:
+        """Carry out one invocation: its answer, and how often something had to be tried again."""
         began = env.now()
         conf = self._options.chains.get(invocation.function)
         what = conf.draw(self._site, env.rng(f"chain {invocation.function}")) if conf else None
@@ -80,7 +80,7 @@ class Chains:
             answer, tries = await self._called_back(env, invocation, what, began + timeout)
         if what is not None:
             self._note(env, invocation, what, answer, began)
-        return answer, tries, what.label if what is not None else invocation.function
+        return answer, tries
 
     async def _called_back(
         self, env: Environment, invocation: Invocation, what: Composition | None, deadline: float

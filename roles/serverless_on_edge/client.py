@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from roles.serverless_on_edge.chain_client import Answer, Chains
 from roles.serverless_on_edge.client_options import ClientOptions
-from roles.serverless_on_edge.datasets import OUTPUT
 from roles.serverless_on_edge.installers import host_of
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
 from roles.serverless_on_edge.tables import NO_DESTINATIONS
@@ -41,22 +40,12 @@ class EdgeClient(Client):
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
         """One invocation, of a function or of a chain."""
-        began, label = env.now(), invocation.function
         if self.chains.concerns(invocation.function):
-            answer, tries, label = await self.chains.run(env, invocation, timeout)
+            answer, tries = await self.chains.run(env, invocation, timeout)
         else:
             request = LambdaRequest(invocation.function, invocation.payload, dry=self.options.dry)
             answer, tries = await self._answer(env, request, timeout)
-        if self.options.output_file and isinstance(answer, LambdaResponse) and answer.retcode == OK:
-            self._write(env, label, answer, began)
         return self._outcome(answer, tries)
-
-    def _write(self, env: Environment, label: str, answer: LambdaResponse, began: float) -> None:
-        latency = answer.ptime / 1000 if self.options.dry else env.now() - began
-        env.emit(OUTPUT.name, {
-            "t": env.now(), "latency": latency, "load1": answer.load1, "responder": answer.responder, "lambda": label,
-            "hops": answer.hops, "node": env.node,
-        })  # fmt: skip
 
     async def _answer(self, env: Environment, request: LambdaRequest, timeout: float) -> tuple[Answer, int]:
         """The answer to one call; after an unreachable server up to ``retries`` more attempts in the same time."""

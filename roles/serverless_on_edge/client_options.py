@@ -45,7 +45,6 @@ class ClientOptions(StateOptions):
     )  # fmt: skip
     callback_endpoint: Port = Field(6480, description="Port for callbacks; used unless a client drives its chains.")
     state_endpoint: Endpoint = Field("6481", description="Port of its state server; used with `state-local`.")
-    output_file: str = Field("", description="Any text: write what the original's client writes to `soe_output`.")
 
     def offered(self) -> tuple[str, ...]:
         """What the workload can name beside functions."""

@@ -97,18 +97,4 @@ CHAINS = Table(
     ),
 )
 
-OUTPUT = Table(
-    "soe_output",
-    "What the original's client writes, with its own columns: one row for each good answer (with `output-file` set).",
-    (
-        Column("t", "number", "s", "When the answer came."),
-        Column("latency", "number", "s", "From sending to the answer; with `dry` what the computer has estimated."),
-        Column("load1", "integer", "", "Load of the computer in percent, as it told."),
-        Column("responder", "text", "", "The computer's endpoint; empty for a chain that the client has driven."),
-        Column("lambda", "text", "", "The function, or the name of the chain."),
-        Column("hops", "integer", "count", "Agents that the calls have passed, all together."),
-        _NODE,
-    ),
-)
-
-ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES, CHAINS, OUTPUT)
+ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES, CHAINS)

@@ -53,7 +53,7 @@ async def begin(world: Told, model: str, spread: bool = False, **client: Any) ->
             "computer", computer, asynchronous=True, state_endpoint=30000, **offering(*offers.get(computer, ()))
         )
     chains = {"chain": CHAIN, "diamond": DIAMOND}
-    return await world.start("client", "h1", execution_model=model, chains=chains, output_file="yes", **client)
+    return await world.start("client", "h1", execution_model=model, chains=chains, **client)
 
 
 def told(model: str, *functions: str, spread: bool = False, **client: Any) -> tuple[Told, list[Outcome]]:
@@ -86,7 +86,7 @@ def test_a_client_that_drives_a_chain_sums_hops_and_times_and_sends_each_functio
     sent = [sorted(each.states) for each in world.of(RUN_LAMBDA, "h1") if not each.forward]
     assert sent == [["s"], ["t"], ["s"]]
     assert all(len(each.chain) == 1 and not each.callback for each in world.of(RUN_LAMBDA))
-    assert world.rows["soe_output"][0]["lambda"] == "f1-f2-f1"
+    assert world.rows["soe_chains"][0]["functions"] == "f1-f2-f1"
     assert world.of(RECEIVE_RESPONSE) == []
 
 
@@ -99,7 +99,7 @@ def test_states_that_propagate_travel_with_every_call_and_come_back_at_the_end()
     (answer,) = world.of(RECEIVE_RESPONSE)
     assert (answer.retcode, answer.ptime, answer.load1) == (OK, 0, 0) and answer.responder.startswith("10.0.0.")
     assert sum(len(state.content) for state in answer.states.values()) == 3000
-    assert len(world.rows["soe_output"]) == len(world.rows["soe_chains"]) == 1
+    assert len(world.rows["soe_chains"]) == 1
     assert world.of(GET_STATE) == []
 
 

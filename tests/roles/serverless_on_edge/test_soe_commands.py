@@ -113,19 +113,21 @@ def test_lines_that_are_no_call_are_all_told(tmp_path: Path, line: str) -> None:
 
 
 def test_a_run_has_the_originals_output_files(tmp_path: Path) -> None:
-    columns = ("client", "function", "t_done", "status", "service_latency_s", "response_time_s", "node", "hops", "load")
+    measured = ("t_done", "status", "service_latency_s", "response_time_s", "node", "hops", "load")
     with (tmp_path / "invocations.csv").open("w", newline="") as file:
         csv.writer(file).writerows((
-            columns,
-            ("c1", "f", "0.5", "ok", "0.1", "0.1", "w1", "2", "0.25"),
-            ("c1", "f", "", "timeout", "", "", "", "", ""),
-            ("c2", "g", "0.7", "ok", "", "0.2", "", "", ""),
+            ("invocation_id", "client", "function", *measured),
+            ("0", "c1", "f", "0.5", "ok", "0.1", "0.1", "w1", "2", "0.25"),
+            ("1", "c1", "f", "", "timeout", "", "", "", "", ""),
+            ("2", "c2", "g", "0.7", "ok", "", "0.2", "", "", ""),
+            ("3", "c2", "chain", "0.9", "ok", "0.3", "0.3", "w1", "6", "0"),
         ))  # fmt: skip
+    (tmp_path / "soe_chains.csv").write_text("invocation_id,functions\n3,f-g-f\n")
     (tmp_path / "soe_utilization.csv").write_text("t,node,processor,load\n1.0,w1,cpu,0.5\n")
     written = outputs.write(tmp_path, tmp_path / "original")
     assert {path.name: path.read_text() for path in written} == {
         "edgeclient-c1.dat": "0.5 0.1 25 w1 f 2\n",
-        "edgeclient-c2.dat": "0.7 0.2 0 - g 0\n",
+        "edgeclient-c2.dat": "0.7 0.2 0 - g 0\n0.9 0.3 0 w1 f-g-f 6\n",
         "edgecomputer-w1.dat": "1.0 cpu 0.5\n",
         "loss.dat": "c1 0.5\nc2 0\n",
     }
