@@ -3,8 +3,8 @@
     python benchmarks/openwhisk.py [--seconds 4] [--rounds 3]
 
 Each server has a process of its own and is driven by wrk (C) over 16 connections. ``bare`` reads the JSON of the
-request and answers JSON of the same size, after the same sleep of no length; ``role`` authenticates, throttles, finds the
-action, runs the modelled function in a warm container, records the activation, and writes its row of the dataset.
+request and answers JSON of the same size, after the same sleep of no length; ``role`` authenticates, throttles, finds
+the action, runs the modelled function in a warm container, records the activation, and writes its row of the dataset.
 Counted are requests for each second of processor time of the process in question; the servers take turns, the best
 round of each is told.
 """

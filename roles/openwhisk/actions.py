@@ -196,17 +196,17 @@ class Actions:
         wait_s = self._wait_s(whole(query, "timeout", "timeout")) if blocking else 0.0
         return Wish(identity.namespace, self._resolver.found(name), bare, wait_s)
 
-    async def invoke(self, wish: Wish, request: WebRequest, own: tuple[str, str]) -> WebReply:
-        """Invoke an action; raises Refused. ``own`` is a header of the answer's own."""
-        if len(request.body) > self._options.payload:
-            raise too_big("Request", len(request.body), self._options.payload)
-        id_, record = await self._invoking.invoke(wish.user, wish.found, json_of(request), wish.wait_s)
-        id_header = ("x-openwhisk-activation-id", id_)
+    async def invoke(self, wish: Wish, body: bytes, kind: str, code: str) -> WebReply:
+        """Invoke an action; raises Refused. ``kind`` is the body's type, ``code`` the request's id if it has one."""
+        if len(body) > self._options.payload:
+            raise too_big("Request", len(body), self._options.payload)
+        id_, record = await self._invoking.invoke(wish.user, wish.found, json_of(body, kind), wish.wait_s)
+        own = (("x-request-id", code or id_), ("x-openwhisk-activation-id", id_))
         if record is None:
-            return WebReply(202, _JSON, written({"activationId": id_}), (own, id_header))
+            return WebReply(202, _JSON, written({"activationId": id_}), own)
         result = record.done.result
         shown = result if wish.bare or isinstance(result, list) else record.data()
-        return WebReply(record.http_status, _JSON, written(shown), (own, id_header))
+        return WebReply(record.http_status, _JSON, written(shown), own)
 
     def _wait_s(self, asked_ms: int | None) -> float:
         most = self._options.blocking_wait

@@ -41,22 +41,25 @@ class Api:
 
     async def answer(self, request: WebRequest) -> WebReply:
         """The answer, whatever was asked."""
-        code = request.header("x-request-id")[:64] or self._invoking.ids()
-        own = ("x-request-id", code)
+        heads = dict(request.headers)
+        code = heads.get("x-request-id", "")[:64]
         try:
             if request.verb == "POST":
-                return await self._actions.invoke(self._wish(request), request, own)
+                wish = self._wish(request, heads.get("authorization", ""))
+                return await self._actions.invoke(wish, request.body, heads.get("content-type", ""), code)
             reply = self._answer(request)
         except Refused as refused:
+            code = code or self._invoking.ids()
             reply = refusal(refused.status, str(refused), code, refused.headers)
+        own = ("x-request-id", code or self._invoking.ids())
         return WebReply(reply.status, reply.headers + ANYWHERE, reply.body, (own,))
 
-    def _wish(self, request: WebRequest) -> Wish:
+    def _wish(self, request: WebRequest, authorization: str) -> Wish:
         """What a request to invoke something asks for; raises Refused. It is remembered until an action changes."""
         if self._store.version != self._version or len(self._wishes) >= MOST_WISHES:
             self._wishes.clear()
             self._version = self._store.version
-        key = request.target, request.header("authorization")
+        key = request.target, authorization
         wish = self._wishes.get(key)
         if wish is None:
             where = route(request.target)

@@ -81,22 +81,21 @@ class PackageBody(_Body):
 def read(kind: type[Body], request: WebRequest) -> Body:
     """The body of a request; raises Refused (400, 415)."""
     try:
-        return kind.model_validate(json_of(request))
+        return kind.model_validate(json_of(request.body, request.header("content-type")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise malformed(f"{where}: {first['msg']}") from None
 
 
-def json_of(request: WebRequest) -> dict[str, Any]:
-    """The JSON object in a body, empty for none; raises Refused (400, 415)."""
-    if not request.body:
+def json_of(body: bytes, kind: str) -> dict[str, Any]:
+    """The JSON object in a body of the type ``kind``, empty for none; raises Refused (400, 415)."""
+    if not body:
         return {}
-    kind = request.header("content-type")
     if kind and "json" not in kind:
         raise Refused(415, "The request's Content-Type is not supported. Expected:\napplication/json")
     try:
-        data = json.loads(request.body)
+        data = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise malformed(str(error)[:200]) from None
     if not isinstance(data, dict):

@@ -12,7 +12,6 @@ ACTIVATIONS = Table(
         Column("activation_id", "text", "", "Its id."),
         Column("namespace", "text", "", "Who invoked it."),
         Column("action", "text", "", "The action, with namespace and package."),
-        Column("kind", "text", "", "Its kind."),
         Column("status", "text", "", "success, application error, action developer error, whisk internal error."),
         Column("wait_s", "number", "s", "From its arrival to a container that is ready."),
         Column("init_s", "number", "s", "Loading the action into the container; empty for a warm start."),

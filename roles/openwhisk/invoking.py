@@ -146,9 +146,10 @@ class Invoking:
             self.repeated.append(call.id)
         self._activations.add(record)
         self._env.emit("wsk_activations", {
-            "t": over, "activation_id": call.id, "namespace": user, "action": action.path, "kind": action.code.kind,
+            "t": over, "activation_id": call.id, "namespace": user, "action": action.path,
             "status": STATUSES[done.status], "wait_s": began - call.arrived, "init_s": done.init_s,
-            "duration_s": over - began, "cold": done.cold, "cause": call.cause, "invoker": done.invoker,
+            "duration_s": over - began, "cold": 1 if done.cold else 0,
+            "cause": call.cause or None, "invoker": done.invoker or None,
         })  # fmt: skip
         return record
 
