@@ -1,4 +1,4 @@
-"""What ServerlessOnEdge costs: a router's hop beside a bare echo, a pick from a table, a controller with very many agents.
+"""What ServerlessOnEdge costs: a router's hop beside a bare echo, a pick from a table, a controller of very many.
 
     .venv/bin/python benchmarks/serverless_on_edge.py [hop] [pick] [controller]
 
@@ -143,8 +143,8 @@ def hop(count: int, rounds: int) -> None:
             asyncio.run(calls(f"{NET}.2:6473", count, request))
             through.append((of_router() - before) / count)
     echoed, routed = statistics.median(bare), statistics.median(through)
-    print(f"hop: bare grpc.aio echo, client and server   {echoed * 1e6:6.0f} us CPU a call, {1 / echoed:6.0f} calls/CPU s")
-    print(f"hop: router                                  {routed * 1e6:6.0f} us CPU a call, {1 / routed:6.0f} calls/CPU s")
+    for name, seconds in (("bare grpc.aio echo, client and server", echoed), ("router", routed)):
+        print(f"hop: {name:38}  {seconds * 1e6:6.0f} us CPU a call, {1 / seconds:6.0f} calls/CPU s")
     ratio = statistics.median(way / straight for way, straight in zip(through, bare, strict=True))
     print(f"hop: router / echo                           {ratio:6.2f}, the median over rounds", flush=True)
 
@@ -154,13 +154,14 @@ def pick(count: int) -> None:
     for policy in POLICIES:
         took = [_picked(policy, functions, 10, count) for functions in (1, 10, 100, 1000)]
         _show(policy, "functions of 10", took)
-        took = [_picked(policy, 1, destinations, max(200, count // destinations)) for destinations in (10, 100, 1000, 10_000)]
+        sizes = (10, 100, 1000, 10_000)
+        took = [_picked(policy, 1, destinations, max(200, count // destinations)) for destinations in sizes]
         _show(policy, "destinations of 1", took)
 
 
 def _show(policy: str, of: str, took: list[float]) -> None:
     cells = "  ".join(f"{seconds * 1e6:8.2f}" for seconds in took)
-    print(f"pick: {policy:22} 10, 100, 1,000, 10,000 entries, {of:17} {cells} us, last / first {took[-1] / took[0]:7.1f}",
+    print(f"pick: {policy:22} 10 to 10,000 entries, {of:17} {cells} us, last / first {took[-1] / took[0]:7.1f}",
           flush=True)  # fmt: skip
 
 
@@ -181,9 +182,76 @@ def _picked(policy: str, functions: int, destinations: int, count: int) -> float
     return (time.process_time() - begun) / count
 
 
+def tables(talk: Talk, address: str) -> None:
+    """The tables of all routers, behind one real server: counts messages and entries."""
+    from roles.serverless_on_edge.messages import CONFIGURE, EdgeRouterConf, Return
+    from roles.serverless_on_edge.wire import GrpcWire
+
+    async def serve() -> None:
+        counts = [0, 0]
+
+        async def configure(change: EdgeRouterConf) -> Return:
+            counts[0] += 1
+            counts[1] += 1 + len(change.more)
+            return Return(OK)
+
+        wire, (host, port) = GrpcWire(), address.split(":")
+        await wire.serve(host, int(port), {CONFIGURE: configure})
+        talk.send("ready")
+        while await asyncio.get_running_loop().run_in_executor(None, talk.recv) == "counts":
+            talk.send(tuple(counts))
+            counts[:] = 0, 0
+        await wire.close()
+
+    asyncio.run(serve())
+
+
+def controller(routers: int, computers: int, many: bool) -> None:
+    """Print how long a live controller takes to have all tables right when everybody joins, and what it sends."""
+    here, there = Pipe.Pipe()
+    process = Pipe.Process(target=tables, args=(there, f"{NET}.4:6474"))
+    process.start()
+    assert here.recv() == "ready"
+    took, used = asyncio.run(_joined(routers, computers, many))
+    here.send("counts")
+    messages, entries = here.recv()
+    here.send("end")
+    process.join()
+    assert entries == routers * computers, "every table has every computer"
+    how = "many changes a message" if many else "one change a message, as the original"
+    print(f"controller: {routers} routers, {computers} computers, {how}: tables right after {took:.1f} s "
+          f"({used:.1f} s CPU), {messages} messages for {entries} entries", flush=True)  # fmt: skip
+
+
+async def _joined(routers: int, computers: int, many: bool) -> tuple[float, float]:
+    """Everybody announces, routers first; seconds and CPU seconds until the last announcement is answered."""
+    from roles.serverless_on_edge.messages import ComputerInfo, Container, RouterInfo
+    from roles.serverless_on_edge.system import SYSTEM
+    from testbed.roles.api import Site
+    from testbed.roles.live import LiveEnvironment
+
+    kind = SYSTEM.roles["controller"]
+    role: Any = kind(Site("c", "controller", 1, {"c": f"{NET}.3"}, {}, {}),
+                     kind.parameters_model.model_validate({"expire-after": 0, "push-timeout": 600}))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        env = LiveEnvironment(role.site, SYSTEM.wire_of(role, Path(folder)), Path(folder), SYSTEM.tables)
+        await role.start(env)
+        for i in range(routers):
+            at = f"10.1.{i // 250}.{i % 250}:6473"
+            await role.announce_router(RouterInfo(at, f"{NET}.4:6474", many=many))
+        begun, before = time.perf_counter(), cpu_s()
+        await asyncio.gather(*(
+            role.announce_computer(ComputerInfo(f"10.2.{i // 250}.{i % 250}:10000", (Container("c", "cpu", "f", 1),)))
+            for i in range(computers)
+        ))
+        took = time.perf_counter() - begun, cpu_s() - before
+        await env.close()
+    return took
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", nargs="*", default=["hop", "pick"])
+    parser.add_argument("what", nargs="*", default=["hop", "pick", "controller"])
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
@@ -191,6 +259,10 @@ def main() -> None:
         hop(options.calls, options.rounds)
     if "pick" in options.what:
         pick(options.calls)
+    if "controller" in options.what:
+        for many in (True, False):
+            controller(50, 200, many)
+        controller(500, 2000, True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from testbed.roles.api import CallFailed, Environment, Method, Site
 CONTROLLER_PORT = 6475
 PATIENCE_S = 5.0
 CALL_TIMEOUT_S = 5.0
+GOODBYE_TIMEOUT_S = 1.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Announcer:
     ) -> None:
         self._env, self._controller, self._method, self._message = env, controller, method, message
         self._period, self._heard = period, heard
+        self._leaving = False
 
     async def start(self, needed: bool) -> None:
         """Return when the controller has heard it, or after five seconds of silence.
@@ -67,10 +69,20 @@ class Announcer:
         if failure is not None:
             log.warning("the controller at %s has not heard what is new: %s", self._controller, failure)
 
+    async def leave(self, method: Method[Any, Any], goodbye: Any) -> None:
+        """Say good-bye, once, and announce nothing any more; if it gets lost, the silence will tell."""
+        self._leaving = True
+        try:
+            await self._env.call(self._controller, method, goodbye, GOODBYE_TIMEOUT_S)
+        except CallFailed as failure:
+            log.warning("the controller at %s has not heard the good-bye: %s", self._controller, failure)
+
     async def _beat(self) -> None:
         silent = False
         while True:
             await self._env.sleep(self._period)
+            if self._leaving:
+                return
             failure = await self._announce()
             if failure is not None and not silent:
                 log.warning("the controller at %s is silent: %s", self._controller, failure)

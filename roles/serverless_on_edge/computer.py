@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -30,11 +31,11 @@ from roles.serverless_on_edge.messages import (
 )
 from roles.serverless_on_edge.openfaas_client import Gateway
 from roles.serverless_on_edge.states import Home, StateFailed
-from testbed.roles.api import CallFailed, Environment, Parameters, Role, Site
+from testbed.roles.api import Environment, Parameters, Role, Site
 from testbed.roles.modelled import stated_service_s
 
 SAMPLE_PERIOD_S = 1.0
-GOODBYE_TIMEOUT_S = 1.0
+LAST_CALLS_S = 0.8  # that a computer which is stopped gives to the calls that it has taken
 
 
 class Computer(Role):
@@ -51,6 +52,7 @@ class Computer(Role):
         self.model = ComputerModel(parameters.computer(site))
         self._controller = controller_of(site, parameters)
         self._threads = asyncio.Semaphore(parameters.num_threads)
+        self._announcer: Announcer | None = None
         self.calls: Asynchronous | None = None
         self.home: Home | None = None
         self._next_sample: asyncio.Future[Utilization]
@@ -69,10 +71,10 @@ class Computer(Role):
             env.spawn(self._sample())
         if self._controller is not None:
             period = self.options.heartbeat()
-            announcer = Announcer(env, self._controller, ANNOUNCE_COMPUTER, self.information, period)
-            await announcer.start(needed=True)
+            self._announcer = Announcer(env, self._controller, ANNOUNCE_COMPUTER, self.information, period)
+            await self._announcer.start(needed=True)
             if isinstance(self._real, Gateway):
-                env.spawn(self._real.watch(self.options.http_conf.look_period, announcer.again))
+                env.spawn(self._real.watch(self.options.http_conf.look_period, self._announcer.again))
 
     async def _start_calls(self, env: Environment) -> None:
         """What asynchronous calls and states need, as far as it is asked for."""
@@ -93,12 +95,13 @@ class Computer(Role):
         return gateway
 
     async def stop(self, env: Environment) -> None:
-        """Have the routers forget this computer."""
-        if self._controller is not None and not self.options.strict_original:
-            try:
-                await env.call(self._controller, REMOVE_COMPUTER, ComputerInfo(self.endpoint), GOODBYE_TIMEOUT_S)
-            except CallFailed:
-                return  # its silence will tell
+        """Have the routers forget this computer, then finish the calls that it has taken."""
+        if self._announcer is not None and not self.options.strict_original:
+            await self._announcer.leave(REMOVE_COMPUTER, ComputerInfo(self.endpoint))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CALLS_S):
+                for _ in range(self.options.num_threads):
+                    await self._threads.acquire()
 
     def information(self) -> ComputerInfo:
         """This computer as it announces itself."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ from roles.serverless_on_edge.messages import (
     GET_TABLE,
     OK,
     REMOVE_COMPUTER,
+    REMOVE_ROUTER,
     Action,
     ComputerInfo,
     Container,
@@ -38,6 +39,7 @@ from roles.serverless_on_edge.options import ControllerOptions
 from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Environment, Parameters, Role, Service, Site
 
+AT_ONCE = 1000  # changes in one message, about 40 kB
 LOOKS = 4  # for silent agents, within the time after which one counts as gone
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,11 @@ class _Member:
 
 
 class Controller(Role):
-    """One change at a time, in the order of arrival; each is at the routers when its announcement is answered."""
+    """Changes go to routers in the order of arrival; each is there when its announcement is answered.
+
+    What arrives while changes are under way goes out together with the next ones: to routers that say they take many
+    changes at once, in few messages, however many computers join.
+    """
 
     parameters_model: ClassVar[type[Parameters]] = ControllerOptions
     env: Environment
@@ -66,7 +72,10 @@ class Controller(Role):
     def __init__(self, site: Site, parameters: ControllerOptions) -> None:
         super().__init__(site, parameters)
         self.options = parameters
-        self._turn = asyncio.Lock()
+        self._pending: list[Push] = []
+        self._round: asyncio.Future[None] | None = None  # the changes under way
+        self._next: asyncio.Future[None] | None = None  # those that go out after them
+        self._many: set[str] = set()  # routers that take many changes at once
         self._members: dict[str, _Member] = {}
         self._containers: dict[str, tuple[Container, ...]] = {}
         self._configuration: dict[str, str] = {}
@@ -80,6 +89,7 @@ class Controller(Role):
             ANNOUNCE_COMPUTER: self.announce_computer,
             REMOVE_COMPUTER: self.remove_computer,
             ANNOUNCE_ROUTER: self.announce_router,
+            REMOVE_ROUTER: self.remove_router,
         }
         await env.serve(self.options.server_endpoint, service)
         if self.options.expiry():
@@ -109,41 +119,43 @@ class Controller(Role):
 
     async def announce_computer(self, computer: ComputerInfo) -> Void:
         """Learn of a computer; the same announcement again changes nothing, another one replaces it."""
-        async with self._turn:
-            endpoint = computer.endpoint
-            self._hear(endpoint, computer.period_ms)
-            known = self._containers.get(endpoint)
-            if known == computer.containers:
-                return Void()
+        endpoint = computer.endpoint
+        self._hear(endpoint, computer.period_ms)
+        known, pushes = self._containers.get(endpoint), list[Push]()
+        if known != computer.containers:
             pushes = self.installer.computer_removed(endpoint) if known is not None else []
             self._containers[endpoint] = computer.containers
             pushes += self.installer.computer_added(endpoint, tuple(each.function for each in computer.containers))
             self._note("computer", endpoint, "announced" if known is None else "changed")
-            await self._push(pushes)
+        await self._push(pushes)
         return Void()
 
     async def remove_computer(self, computer: ComputerInfo) -> Void:
         """Forget a computer, known or not."""
-        async with self._turn:
-            await self._remove(computer.endpoint, "removed")
+        await self._push(self._remove(computer.endpoint, "removed"))
+        return Void()
+
+    async def remove_router(self, router: RouterInfo) -> Void:
+        """Forget a router that says good-bye, known or not."""
+        await self._push(self._forget(router.endpoint, "removed"))
         return Void()
 
     async def announce_router(self, router: RouterInfo) -> Void:
         """Learn of a router, and give it what it should have unless it has that already."""
-        async with self._turn:
-            endpoint = router.endpoint
-            known = endpoint in self._configuration
-            self._hear(endpoint, router.period_ms)
-            self._configuration[endpoint] = router.configuration_endpoint
-            if not known:
-                pushes = self.installer.router_added(endpoint)
-                if router.heartbeat and self._knows_all():
-                    # It has missed changes while it was forgotten; what it has beyond ours is stale.
-                    pushes.insert(0, Push(endpoint, EdgeRouterConf(Action.FLUSH)))
-                self._note("router", endpoint, "announced")
-            else:
-                pushes = [] if router.heartbeat else self.installer.view(endpoint)
-            await self._push(pushes)
+        endpoint = router.endpoint
+        known = endpoint in self._configuration
+        self._hear(endpoint, router.period_ms)
+        self._configuration[endpoint] = router.configuration_endpoint
+        (self._many.add if router.many else self._many.discard)(endpoint)
+        if not known:
+            pushes = self.installer.router_added(endpoint)
+            if router.heartbeat and self._knows_all():
+                # It has missed changes while it was forgotten; what it has beyond ours is stale.
+                pushes.insert(0, Push(endpoint, EdgeRouterConf(Action.FLUSH)))
+            self._note("router", endpoint, "announced")
+        else:
+            pushes = [] if router.heartbeat else self.installer.view(endpoint)
+        await self._push(pushes)
         return Void()
 
     def _knows_all(self) -> bool:
@@ -158,29 +170,50 @@ class Controller(Role):
         else:
             self._members[endpoint] = _Member(now, says_so)
 
-    async def _remove(self, endpoint: str, why: str) -> None:
-        if self._containers.pop(endpoint, None) is not None:
-            self._members.pop(endpoint, None)
-            self._note("computer", endpoint, why)
-            await self._push(self.installer.computer_removed(endpoint))
+    def _remove(self, endpoint: str, why: str) -> list[Push]:
+        if self._containers.pop(endpoint, None) is None:
+            return []
+        self._members.pop(endpoint, None)
+        self._note("computer", endpoint, why)
+        return self.installer.computer_removed(endpoint)
 
     async def _push(self, pushes: Sequence[Push]) -> None:
-        """Send changes, to each router in order; forget routers that cannot be reached."""
-        while pushes:
+        """Return when these changes, and all before them, are at their routers."""
+        if pushes:
+            self._pending += pushes
+            self._next = self._next or asyncio.get_running_loop().create_future()
+            if self._round is None:
+                self._begin_round()
+                self.env.spawn(self._rounds())
+        waiting = self._next or self._round
+        if waiting is not None:
+            await asyncio.shield(waiting)
+
+    def _begin_round(self) -> None:
+        self._round, self._next = self._next, None
+
+    async def _rounds(self) -> None:
+        """Send what there is, to each router in order; forget routers that cannot be reached; until nothing is left."""
+        while self._round is not None:
             by_router: dict[str, list[EdgeRouterConf]] = {}
-            for router, change in pushes:
+            for router, change in self._pending:
                 if router in self._configuration:  # not if it was lost together with the one that caused the change
                     by_router.setdefault(router, []).append(change)
+            self._pending = []
             reached = await asyncio.gather(*(self._send(router, changes) for router, changes in by_router.items()))
             lost = [router for router, ok in zip(by_router, reached, strict=True) if not ok]
-            pushes = [push for router in lost for push in self._forget(router, "forgotten")]
+            self._pending += [push for router in lost for push in self._forget(router, "forgotten")]
+            if self._pending and self._next is None:
+                continue  # whoever waits for this round waits for what it has caused, too
+            self._round.set_result(None)
+            self._begin_round()
 
     async def _send(self, router: str, changes: Sequence[EdgeRouterConf]) -> bool:
         timeout = self.options.push_timeout
-        for change in changes:
+        for change in _gathered(changes) if router in self._many else changes:
             try:
                 answer = await self.env.call(self._configuration[router], CONFIGURE, change, timeout)
-            except CallFailed as failure:
+            except (CallFailed, KeyError) as failure:  # no key: it said good-bye meanwhile
                 log.warning("router %s is forgotten: %s", router, failure)
                 return False
             if answer.msg != OK:
@@ -191,6 +224,7 @@ class Controller(Role):
         if self._configuration.pop(router, None) is None:
             return []
         self._members.pop(router, None)
+        self._many.discard(router)
         self._note("router", router, why)
         return self.installer.router_removed(router)
 
@@ -201,27 +235,29 @@ class Controller(Role):
             await self.env.sleep(expiry / LOOKS)
             now = self.env.now()
             for endpoint in [each for each, member in self._members.items() if member.silent(now, expiry)]:
-                async with self._turn:
-                    member = self._members.get(endpoint)
-                    if member is not None and member.silent(self.env.now(), expiry):
-                        await self._expel(endpoint)
+                member = self._members.get(endpoint)
+                if member is not None and member.silent(self.env.now(), expiry):
+                    await self._push(self._expel(endpoint))
             looks += 1
             if looks % LOOKS == 0:
-                async with self._turn:
-                    await self._compare()
+                await self._compare()
 
     async def _compare(self) -> None:
-        """Put right what routers have missed while this controller was away, or heard late or twice."""
-        pushes, timeout = [], self.options.push_timeout
+        """Put right what routers have missed while this controller was away, or heard late or twice.
+
+        A table is compared when it comes: changes on their way to it are sent once more, which does no harm.
+        """
+        timeout = self.options.push_timeout
         for router in list(self.installer.routers):
+            if router not in self._configuration:
+                continue  # it went while others were asked
             try:
                 table = await self.env.call(self._configuration[router], GET_TABLE, TableId(0), timeout)
             except CallFailed as failure:
                 log.warning("router %s does not tell its table: %s", router, failure)
                 continue
             has = {(each.function, each.destination): each.final for each in table.entries}
-            pushes += self._differences(router, has)
-        await self._push(pushes)
+            await self._push(self._differences(router, has))
 
     def _differences(self, router: str, has: Mapping[tuple[str, str], bool]) -> list[Push]:
         """What a router lacks; and what it should not have, once everybody who lives has been heard.
@@ -235,12 +271,17 @@ class Controller(Role):
                  if (function, to) not in wanted and host_of(to) in hosts]  # fmt: skip
         return [*lacking, *stale] if self._knows_all() else lacking
 
-    async def _expel(self, endpoint: str) -> None:
-        if endpoint in self._containers:
-            await self._remove(endpoint, "expired")
-        else:
-            await self._push(self._forget(endpoint, "expired"))
+    def _expel(self, endpoint: str) -> list[Push]:
+        known = endpoint in self._containers
+        return self._remove(endpoint, "expired") if known else self._forget(endpoint, "expired")
 
     def _note(self, kind: str, endpoint: str, action: str) -> None:
         who = {"node": self.env.node, "kind": kind, "endpoint": endpoint, "action": action}
         self.env.emit(MEMBERS.name, {"t": self.env.now(), **who})
+
+
+def _gathered(changes: Sequence[EdgeRouterConf]) -> Iterator[EdgeRouterConf]:
+    """The same changes in few messages: the first of each carries those that follow it."""
+    for first in range(0, len(changes), AT_ONCE):
+        change, *more = changes[first : first + AT_ONCE]
+        yield replace(change, more=tuple(more)) if more else change

@@ -18,8 +18,10 @@ from roles.serverless_on_edge.messages import (
     GET_TABLE,
     OK,
     REMOVE_COMPUTER,
+    REMOVE_ROUTER,
     RUN_LAMBDA,
     Action,
+    Change,
     ComputerInfo,
     EdgeRouterConf,
     ForwardingTable,
@@ -38,7 +40,8 @@ from testbed.tables import Cell
 
 MOST_HOPS = 254
 REPORT_PERIOD_S = 1.0
-Change = Literal["change", "remove", "flush", "evict", "weight"]
+TOLD = 5  # errors of one message
+Happening = Literal["change", "remove", "flush", "evict", "weight"]
 
 
 class Choice(NamedTuple):
@@ -61,6 +64,7 @@ class Forwarder(Role):
         self._controller = controller_of(site, parameters)
         self._threads = asyncio.Semaphore(parameters.num_threads)
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._announcer: Announcer | None = None
         self._disorder, self._repaired, self._told = 1, 0, 0  # counts what the controller must mend; see evict
 
     @abstractmethod
@@ -89,14 +93,20 @@ class Forwarder(Role):
         env.spawn(self._report_weights())
         if self._controller is not None:
             period = self.options.heartbeat()
-            announcer = Announcer(env, self._controller, ANNOUNCE_ROUTER, self._information, period, self._heard)
-            await announcer.start(needed=False)
+            self._announcer = Announcer(env, self._controller, ANNOUNCE_ROUTER, self._information, period, self._heard)
+            await self._announcer.start(needed=False)
+
+    async def stop(self, env: Environment) -> None:
+        """Have the controller forget this router, which takes calls to its end."""
+        if self._announcer is not None and not self.options.strict_original:
+            await self._announcer.leave(REMOVE_ROUTER, RouterInfo(self.endpoint))
 
     def _information(self) -> RouterInfo:
         configuration = self.site.endpoint(self.site.node, self.options.configuration_endpoint)
         self._told = self._disorder
         period_ms = round(1000 * self.options.heartbeat())
-        return RouterInfo(self.endpoint, configuration, self._repaired == self._disorder, period_ms)
+        many = not self.options.strict_original
+        return RouterInfo(self.endpoint, configuration, self._repaired == self._disorder, period_ms, many)
 
     def _heard(self) -> None:
         if self.options.heartbeat():
@@ -187,15 +197,17 @@ class Forwarder(Role):
         except CallFailed:
             self._disorder += 1  # the next announcement is no heartbeat, and the controller fills our tables again
 
-    async def configure(self, change: EdgeRouterConf) -> Return:
-        """Change the tables: #0 always, #1 for final entries."""
-        try:
-            self._apply(change)
-        except ValueError as error:
-            return Return(f"Error: {error}")
-        return Return(OK)
+    async def configure(self, conf: EdgeRouterConf) -> Return:
+        """Change the tables: #0 always, #1 for final entries. What cannot be is told, the rest is done."""
+        errors = []
+        for change in (conf, *conf.more):
+            try:
+                self._apply(change)
+            except ValueError as error:
+                errors.append(str(error))
+        return Return(f"Error: {'; '.join(errors[:TOLD])}" if errors else OK)
 
-    def _apply(self, change: EdgeRouterConf) -> None:
+    def _apply(self, change: Change) -> None:
         key = Key(change.function, change.destination)
         if change.action is Action.FLUSH:
             self._flush()
@@ -213,7 +225,7 @@ class Forwarder(Role):
             table.flush()
             self._note("flush", number)
 
-    def _remove(self, key: Key, action: Change) -> bool:
+    def _remove(self, key: Key, action: Happening) -> bool:
         self.forgotten(key)
         gone = [number for number, table in enumerate(self.tables) if table.remove(key, self.env.now())]
         for number in gone:
@@ -237,8 +249,9 @@ class Forwarder(Role):
                     self._note("weight", number, Key(entry.function, entry.destination), entry.weight, entry.final)
 
     def _note(
-        self, action: Change, table: int, key: Key | None = None, weight: float | None = None, final: bool | None = None
-    ) -> None:
+        self, action: Happening, table: int, key: Key | None = None, weight: float | None = None,
+        final: bool | None = None,
+    ) -> None:  # fmt: skip
         row: dict[str, Cell] = {"t": self.env.now(), "node": self.env.node, "table": table, "action": action}
         if key is not None:
             row |= {"function": key.function, "destination": key.destination, "weight": weight, "final": final}

@@ -118,17 +118,18 @@ class LambdaRequest:
     dependencies: Mapping[str, FunctionList] = _map(11, "message", FunctionList)
     next_function_index: int = _count(12, "nextFunctionIndex")
     uuid: str = _text(13)
+    came_from: int = _count(20, "cameFrom")
+    queue_us: int = _count(21, "queueUs")
+    init_us: int = _count(22, "initUs")
+    exec_us: int = _count(23, "execUs")
 
     def onward(self) -> LambdaRequest:
         """The same, forwarded; written out, since dataclasses.replace takes thrice as long, at every call."""
         return LambdaRequest(
             self.name, self.input, self.datain, False, True, self.hops + 1, self.states, self.callback, self.chain,
-            self.dag, self.dependencies, self.next_function_index, self.uuid,
+            self.dag, self.dependencies, self.next_function_index, self.uuid, self.came_from, self.queue_us,
+            self.init_us, self.exec_us,
         )  # fmt: skip
-    came_from: int = _count(20, "cameFrom")
-    queue_us: int = _count(21, "queueUs")
-    init_us: int = _count(22, "initUs")
-    exec_us: int = _count(23, "execUs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +192,19 @@ class RouterInfo:
     """A router as it announces itself: where it takes calls, and where its tables are configured.
 
     ``heartbeat`` is ours (the original skips it): this router believes that its tables are in order, so that a
-    controller that knows it need not fill them again. ``period_ms`` as that of a computer.
+    controller that knows it need not fill them again. ``period_ms`` as that of a computer. ``many``: it heeds ``more``
+    in changes of its tables.
     """
 
     endpoint: str = _text(1, "edgeServerEndpoint")
     configuration_endpoint: str = _text(2, "forwardingTableEndpoint")
     heartbeat: bool = _flag(15)
     period_ms: int = _count(16, "periodMs")
+    many: bool = _flag(17)
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeRouterConf:
+class Change:
     """One change of a router's tables. A ``weight`` is in seconds; ``final`` entries lead to a computer."""
 
     action: Action = field(default=Action.FLUSH, metadata={"wired": Wired(1, "enum", Action)})
@@ -209,6 +212,13 @@ class EdgeRouterConf:
     destination: str = _text(3)
     weight: float = field(default=0.0, metadata={"wired": Wired(4, "float")})
     final: bool = _flag(5)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRouterConf(Change):
+    """A change of a router's tables; ``more`` is ours (the original skips it): changes that follow this one."""
+
+    more: tuple[Change, ...] = _many(16, "message", Change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +268,13 @@ class Utilization:
 
 MESSAGES: tuple[type[Any], ...] = (
     Void, State, IndexList, FunctionList, Dag, LambdaRequest, LambdaResponse, Container, ComputerInfo, RouterInfo,
-    EdgeRouterConf, Return, TableId, NumTables, Entry, ForwardingTable, Utilization, StateResponse,
+    Change, EdgeRouterConf, Return, TableId, NumTables, Entry, ForwardingTable, Utilization, StateResponse,
 )  # fmt: skip
 
 RUN_LAMBDA = Method("/uiiit.rpc.EdgeServer/RunLambda", LambdaRequest, LambdaResponse)
 ANNOUNCE_COMPUTER = Method("/uiiit.rpc.EdgeController/AnnounceComputer", ComputerInfo, Void)
 REMOVE_COMPUTER = Method("/uiiit.rpc.EdgeController/RemoveComputer", ComputerInfo, Void)
+REMOVE_ROUTER = Method("/uiiit.rpc.EdgeController/RemoveRouter", RouterInfo, Void)  # ours
 ANNOUNCE_ROUTER = Method("/uiiit.rpc.EdgeController/AnnounceRouter", RouterInfo, Void)
 CONFIGURE = Method("/uiiit.rpc.EdgeRouter/Configure", EdgeRouterConf, Return)
 GET_TABLE = Method("/uiiit.rpc.EdgeRouter/GetTable", TableId, ForwardingTable)

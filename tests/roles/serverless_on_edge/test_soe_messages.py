@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roles.serverless_on_edge import messages
-from roles.serverless_on_edge.codec import Codec, schema
+from roles.serverless_on_edge.codec import Codec, schema, wired_fields
 from roles.serverless_on_edge.messages import (
     MESSAGES,
     Action,
@@ -142,3 +142,13 @@ def test_fields_that_are_not_known_are_skipped() -> None:
     assert CODEC.decode(RouterInfo, CODEC.encode(RouterInfo("a:1", "b:2")) + bytes.fromhex("a20601ff")) == RouterInfo(
         "a:1", "b:2"
     )
+
+
+def test_a_request_goes_onward_with_all_that_it_carries() -> None:
+    kinds = {"string": "x", "bytes": b"x", "bool": True, "uint32": 7}
+    shapes: dict[str, Any] = {"many": ("x",), "map": {"x": State()}}
+    request = LambdaRequest(**{
+        name: shapes.get(wired.shape) or kinds.get(wired.kind, Dag())
+        for name, _, _, wired in wired_fields(LambdaRequest)
+    })
+    assert request.onward() == replace(request, dry=False, forward=True, hops=8)
