@@ -71,12 +71,14 @@ def at(inputs: object, path: str) -> object:
     return inputs
 
 
-def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str = "") -> Figure:
+def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str = "", log: bool = False) -> Figure:
     """``metric`` (a column of ``summary.csv``) over the swept path ``x``, by default the first one.
 
+    With ``log`` both axes are logarithmic.
+
     Further swept paths make a line each, and so do substrates where the runs of several sweeps are given; runs of one
-    point (repetitions) are all drawn, the line goes through their mean. A run that is not valid has a marker of its
-    own. Published values of the metric are drawn as rings.
+    point (repetitions, also with other seeds) are all drawn, the line goes through their mean. A run that is not valid
+    has a marker of its own. Published values of the metric are drawn as rings.
     """
     points = [Point(load(folder)) for folder in folders]
     x = x or _first(points)
@@ -88,7 +90,16 @@ def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str =
         _lines(axes, points, metric, x, scale)
         _published(axes, points[0], metric, x, scale)
         _dress(figure, axes, points, metric, x, scale)
+        if log:
+            _logarithmic(axes)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.loglog()
+    axes.autoscale(axis="y")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _first(points: Sequence[Point]) -> str:
@@ -130,7 +141,8 @@ def _lines(axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scal
     substrates = list(dict.fromkeys(point.frames.record.substrate for point in points))
     lines: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items() if path != x)
+        others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items()
+                  if path not in (x, "seed"))  # fmt: skip
         lines.setdefault((", ".join(others), point.frames.record.substrate), []).append(point)
     labels = sorted({label for label, _ in lines}, key=_natural)
     for (label, substrate), members in sorted(lines.items(), key=lambda each: _natural(" ".join(each[0]))):

@@ -179,11 +179,12 @@ def curve(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write, without its ending.")] = Path(
         "curve"
     ),
+    log: Annotated[bool, typer.Option("--log", help="Both axes logarithmic.")] = False,
 ) -> None:
     """Draw a metric over what sweeps vary; the same sweep in emulation and in the twin makes one picture."""
     from testbed.cli.running import draw_curve
 
-    for path in draw_curve(sweeps, metric, over, output):
+    for path in draw_curve(sweeps, metric, over, output, log):
         print(path)  # noqa: T201
 
 

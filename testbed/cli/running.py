@@ -54,7 +54,7 @@ def _sweep(experiment: Experiment, carrier: Substrate, out: Path, figures: bool,
     return whole, max(statuses, default=1)
 
 
-def draw_curve(sweeps: Sequence[Path], metric: str, over: str, output: Path) -> tuple[Path, ...]:
+def draw_curve(sweeps: Sequence[Path], metric: str, over: str, output: Path, log: bool) -> tuple[Path, ...]:
     """The curve over the runs of all these sweeps; raises UsageError for a folder that holds no runs."""
     from analysis.curve import curve
     from analysis.style import save
@@ -65,7 +65,7 @@ def draw_curve(sweeps: Sequence[Path], metric: str, over: str, output: Path) -> 
         if not runs:
             raise UsageError(f"{sweep} is no sweep's folder: there are no runs in it.")
         folders += runs
-    return tuple(save(curve(folders, metric, over), output))
+    return tuple(save(curve(folders, metric, over, log), output))
 
 
 def _curve(whole: Path, folders: Sequence[Path], metric: str) -> Path:

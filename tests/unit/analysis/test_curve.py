@@ -87,3 +87,9 @@ def test_runs_without_a_sweep_are_refused(tmp_path: Path) -> None:
 def test_a_metric_that_does_not_exist_is_refused(sweep: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"no column 'bogus'.*throughput"):
         curve(sweep, "bogus")
+
+
+def test_axes_can_be_logarithmic(sweep: list[Path]) -> None:
+    (axes,) = curve(sweep, log=True).axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_ylim()[0] > 0
