@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -56,6 +57,11 @@ class Side:
     def quantile(self, share: float, start: float, end: float) -> float:
         """A percentile of the latency in a stretch, in milliseconds."""
         return float(self.good(start, end)[self.latency].quantile(share) * 1e3)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether enough was answered for a curve."""
+        return self.failed <= len(self.rows) / 2
 
     @property
     def failed(self) -> int:
@@ -129,7 +135,8 @@ def _row(side: Side, first: Side, parts: Sequence[tuple[float, float]], nodes: S
     cells = [", ".join(_beside(*(each.quantile(share, *part) for each in (side, first))) for share in (0.5, 0.95))
              for part in parts]  # fmt: skip
     if len(nodes) > 1:
-        cells.append(", ".join(f"{100 * (side.good(*part)['node'] == nodes[0]).mean():.0f}" for part in parts))
+        shares = [100 * (side.good(*part)["node"] == nodes[0]).mean() for part in parts]
+        cells.append(", ".join("–" if np.isnan(share) else f"{share:.0f}" for share in shares))
     else:
         good = side.good(*parts[0])
         span = (good["t_sent"].max() - good["t_sent"].min()) * len(side.frames)
@@ -139,48 +146,54 @@ def _row(side: Side, first: Side, parts: Sequence[tuple[float, float]], nodes: S
 
 
 def _beside(value: float, base: float) -> str:
-    return f"{value:.4g} ({value / base:.2f})"
+    return "–" if np.isnan(value) else f"{value:.4g} ({value / base:.2f})"
 
 
 def figure(runs: Runs) -> Figure:
     """For each experiment the median of each second where something changes, else how many were faster."""
     with style.styled():
-        drawn, axes = style.canvas(1, len(runs), height=3.9, width_ratios=[3] + [2] * (len(runs) - 1))
-        for number, (place, (name, by)) in enumerate(zip(axes, runs.items(), strict=True)):
+        rows = -(-len(runs) // 2)
+        drawn, axes = style.canvas(rows, min(len(runs), 2), height=0.9 + 2.7 * rows)
+        names = list(dict.fromkeys(name for by in runs.values() for name in by))
+        handles: dict[str, Artist] = {}
+        for place, (name, by) in zip(axes, runs.items(), strict=False):
             found = sides(by)
             parts = stretches(found)
-            for index, side in enumerate(found):
-                (_over_time if len(parts) > 1 else _share_below)(place, side, style.line_style(index))
-            _dress(place, name, found[0], parts)
-            if number == 0:
-                handles, labels = place.get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside lower center", ncols=5)
+            for side in (each for each in found if each.is_told):
+                look = style.line_style(names.index(side.name))
+                (_over_time if len(parts) > 1 else _share_below)(place, side, look)
+            _dress(place, name, found, parts)
+            lines, labels = place.get_legend_handles_labels()
+            handles = dict(zip(labels, lines, strict=True)) | handles
+        for place in axes[len(runs) :]:
+            place.set_axis_off()
+        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return drawn
 
 
 def _over_time(axes: Axes, side: Side, look: Mapping[str, Any]) -> None:
     good = side.good(0, float("inf"))
     middles = (good[side.latency] * 1e3).groupby(np.floor(good["t_scheduled"] / _BIN_S)).median()
-    axes.plot((middles.index + 0.5) * _BIN_S, middles, label=_label(side), **look)
+    axes.plot((middles.index + 0.5) * _BIN_S, middles, label=side.name, **look)
 
 
 def _share_below(axes: Axes, side: Side, look: Mapping[str, Any]) -> None:
     ordered = np.sort(side.good(0, float("inf"))[side.latency].dropna() * 1e3)
-    axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), label=_label(side), **look)
+    axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), label=side.name, **look)
 
 
-def _label(side: Side) -> str:
-    return f"{side.name} (invalid)" if side.verdict.startswith("invalid") else side.name
-
-
-def _dress(axes: Axes, name: str, first: Side, parts: Sequence[tuple[float, float]]) -> None:
-    axes.set_title(name)
+def _dress(axes: Axes, name: str, found: Sequence[Side], parts: Sequence[tuple[float, float]]) -> None:
+    first = found[0]
+    invalid = [side.name for side in found if side.is_told and side.verdict.startswith("invalid")]
+    left_out = [side.name for side in found if not side.is_told]
+    marks = [f"{what}: {', '.join(names)}" for what, names in (("invalid", invalid), ("most failed", left_out)) if names]
+    axes.set_title(" – ".join([name, *marks]))
     words = first.latency.removesuffix("_s").replace("_", " ").capitalize()
     if len(parts) == 1:
         axes.set(xlabel=f"{words} (ms)", ylabel="Share that was at least as fast", ylim=(0, 1))
         style.log_axis(axes, "x")
         return
-    axes.set(xlabel="Time since the start of the workload (s)", ylabel=f"{words} (ms), median of a second")
+    axes.set(xlabel="Time since the start of the workload (s)", ylabel=f"{words} (ms), median of {_BIN_S:g} s")
     style.log_axis(axes, "y")
     for start, _ in parts[1:]:
         axes.axvline(start, color=style.INK, linewidth=0.8, linestyle=(0, (4, 2)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 from pyroute2 import IPRoute
@@ -48,16 +50,29 @@ from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate  # noqa: E402
 from testbed.timeline.actions import Action, SetShape  # noqa: E402
 from testbed.timeline.force import InForce  # noqa: E402
 
-EXPERIMENTS: Mapping[str, tuple[str, Sequence[str]]] = {
-    "quickstart": ("experiments/quickstart.yaml", ()),
-    "303": ("experiments/papers/isms2021/303-slow.yaml", ("workload.warmup=5s", "workload.duration=30s")),
-}
-PARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "quickstart": {"m1": ["c1", "a1", "e1", "ctl"], "m2": ["w1", "b1", "w2"]},
-    "303": {"m1": ["h1", "s1", "h2", "s2"], "m2": ["s3", "h3", "s4", "h4"]},
-}
 SUBSTRATES = ("netns", "mininet", "mininet:ovs", "mininet:flows", "machines", "servers, VXLAN", "servers, UDP", "vm",
               "vm:ovs", "twin")  # fmt: skip
+
+
+class Compared(NamedTuple):
+    """An experiment, what is changed in it, its parts on two servers, and on which substrates it is compared."""
+
+    file: str
+    sets: Sequence[str]
+    parts: Mapping[str, Sequence[str]]
+    on: Sequence[str] = SUBSTRATES
+
+
+_QUICKSTART = Compared("experiments/quickstart.yaml", (),
+                       {"m1": ["c1", "a1", "e1", "ctl"], "m2": ["w1", "b1", "w2"]})  # fmt: skip
+EXPERIMENTS: Mapping[str, Compared] = {
+    "quickstart": _QUICKSTART,
+    "303": Compared("experiments/papers/isms2021/303-slow.yaml", ("workload.warmup=5s", "workload.duration=30s"),
+                    {"m1": ["h1", "s1", "h2", "s2"], "m2": ["s3", "h3", "s4", "h4"]}),
+    # a load that the VM's one slow processor can carry
+    "quickstart, 4/s": _QUICKSTART._replace(sets=("workload.traffic[0].arrivals.rate=4/s",),
+                                            on=("netns", "vm", "vm:ovs", "twin")),
+}  # fmt: skip
 DRIVER = "192.0.2.1"  # of the tests' own addresses (RFC 5737), outside all topologies
 LIMIT_S = 900.0
 
@@ -122,17 +137,17 @@ def on_servers(experiment: Experiment, parts: Mapping[str, Sequence[str]], tunne
 
 def carry_out(name: str, substrate: str, out: Path, seed: int) -> Path:
     """One run; its folder."""
-    file, sets = EXPERIMENTS[name]
-    assignments = [*sets, f"seed={seed}"]
+    compared = EXPERIMENTS[name]
+    assignments = [*compared.sets, f"seed={seed}"]
     if substrate == "twin":
         assignments.append(f"twin.calibration={json.dumps(str(_calibration(out, name)))}")
-    experiment = load(HERE / file, assignments)
+    experiment = load(HERE / compared.file, assignments)
     if substrate == "machines":
-        plain = load(HERE / file, [*assignments, "timeline=[]"])
+        plain = load(HERE / compared.file, [*assignments, "timeline=[]"])
         return _in_arena(partial(on_machines, experiment, plain), out)
     if substrate.startswith("servers"):
         tunnel = substrate.rpartition(" ")[2].lower()
-        return _in_arena(partial(on_servers, experiment, PARTS[name], tunnel), out)
+        return _in_arena(partial(on_servers, experiment, compared.parts, tunnel), out)
     return perform(experiment, named(substrate), out, Quiet())
 
 
@@ -153,8 +168,7 @@ def _calibration(out: Path, name: str) -> Path:
     """The twin's, from the first run on netns."""
     runs = json.loads((out.parent / "runs.json").read_text(encoding="utf-8"))
     folder = Path(runs[name]["netns"][0])
-    file, sets = EXPERIMENTS[name]
-    known, _ = calibrated(folder, load(HERE / file, sets))
+    known, _ = calibrated(folder, load(HERE / EXPERIMENTS[name].file, EXPERIMENTS[name].sets))
     store.write_atomically(out / "calibration.json", known.model_dump_json())
     return out / "calibration.json"
 
@@ -165,17 +179,18 @@ def all_runs(chosen: Sequence[str], rounds: int, out: Path) -> None:
     if (out / "runs.json").exists():
         runs = json.loads((out / "runs.json").read_text(encoding="utf-8"))
     for number in range(rounds):
-        for name in EXPERIMENTS:
-            for substrate in chosen:
-                if len(runs[name].setdefault(substrate, [])) > number:
+        for name, compared in EXPERIMENTS.items():
+            for substrate in (each for each in compared.on if each in chosen):
+                done_before = runs.setdefault(name, {}).setdefault(substrate, [])
+                if len(done_before) > number:
                     continue
-                folder = out / f"{name}-{substrate.replace(' ', '').replace(',', '-').replace(':', '-')}-{number + 1}"
+                folder = out / re.sub(r"[^A-Za-z0-9]+", "-", f"{name} {substrate} {number + 1}")
                 folder.mkdir(parents=True, exist_ok=True)
                 print(f"{name} on {substrate}: load {psutil.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
                 program = [sys.executable, str(Path(__file__).resolve()), "--out", str(folder)]
                 argv = [*program, "--one", name, substrate, str(number + 1)]
                 done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, check=True)
-                runs[name][substrate].append(done.stdout.splitlines()[-1])
+                done_before.append(done.stdout.splitlines()[-1])
                 store.write_atomically(out / "runs.json", json.dumps(runs, indent=1))
 
 

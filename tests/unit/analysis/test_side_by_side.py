@@ -46,4 +46,5 @@ def test_medians_are_those_of_the_good_answers_in_the_stretch(runs: side_by_side
 def test_all_substrates_are_in_one_picture_and_an_invalid_one_is_marked(runs: side_by_side.Runs) -> None:
     drawn = side_by_side.figure(runs)
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert labels == ["netns", "mininet", "vm (invalid)"]
+    assert labels == ["netns", "mininet", "vm"]
+    assert drawn.axes[0].get_title(loc="left") == "demo – invalid: vm"
