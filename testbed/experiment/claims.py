@@ -89,5 +89,7 @@ class Published(_Part):
     @property
     def metrics(self) -> list[str]:
         """All that is claimed something of, each once, in the order of the file."""
-        claims = (*self.values, *self.jumps, *self.rises, *self.crossings, *self.orders)
+        claims: list[PublishedValue | Jump | Rise | Crossing | Order] = [
+            *self.values, *self.jumps, *self.rises, *self.crossings, *self.orders,
+        ]  # fmt: skip
         return list(dict.fromkeys(claim.metric for claim in claims))

@@ -104,7 +104,7 @@ def test_a_system_that_forgets_is_found_out(
 ) -> None:
     monkeypatch.setattr(kind, name, instead)
     search = Search(load(EXPLORED, SHORT), Chances(tuple(faults.split(","))), lasting_s=60.0)
-    found = (search.tell(seed).violation for seed in range(1, 16))
+    found = (search.tell(seed).violation for seed in range(1, 31))
     assert next((each.invariant for each in found if each is not None), "") in violated
 
 
