@@ -186,7 +186,8 @@ def _dress(axes: Axes, name: str, found: Sequence[Side], parts: Sequence[tuple[f
     first = found[0]
     invalid = [side.name for side in found if side.is_told and side.verdict.startswith("invalid")]
     left_out = [side.name for side in found if not side.is_told]
-    marks = [f"{what}: {', '.join(names)}" for what, names in (("invalid", invalid), ("most failed", left_out)) if names]
+    told = (("invalid", invalid), ("most failed", left_out))
+    marks = [f"{what}: {', '.join(names)}" for what, names in told if names]
     axes.set_title(" – ".join([name, *marks]))
     words = first.latency.removesuffix("_s").replace("_", " ").capitalize()
     if len(parts) == 1:
