@@ -1,4 +1,4 @@
-"""What session offloading costs beside bare HTTP with the same library, in the same run, over the same emulated network.
+"""What session offloading costs beside bare HTTP of the same library, in one run, over the same emulated network.
 
     python benchmarks/offloading.py [--seconds 4] [--rounds 3] [--sizes 1kB 100kB 1MB 5MB 20MB 50MB]
 
@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time

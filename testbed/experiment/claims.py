@@ -56,7 +56,7 @@ class Crossing(_Part):
 
     name: str = Field(description="What it is, in the words of the paper.")
     metric: Metric
-    over: str = Field(description="The swept path (or its last part) along which they run: numbers, or amounts of one unit.")
+    over: str = Field(description="The swept path (or its last part) along which they run: numbers or amounts.")
     between: tuple[At, At] = Field(description="What the points of one curve have in common, and those of the other.")
     value: float = Field(description="Where the paper has them cross.")
     tolerance: float = Field(description="Largest relative difference that still counts as reproduced.", gt=0)
