@@ -45,9 +45,14 @@ class Side:
         return pd.concat([each.measured for each in self.frames], ignore_index=True)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether users wait for each answer before they ask again."""
+        return bool((self.rows["user"] != "").any())
+
+    @property
     def latency(self) -> str:
         """The column that counts."""
-        return "service_latency_s" if (self.rows["user"] != "").any() else "response_time_s"
+        return "service_latency_s" if self.is_closed else "response_time_s"
 
     def good(self, start: float, end: float) -> pd.DataFrame:
         """The good answers to what was scheduled in a stretch."""
@@ -61,12 +66,17 @@ class Side:
     @property
     def is_told(self) -> bool:
         """Whether enough was answered for a curve."""
-        return self.failed <= len(self.rows) / 2
+        return self.failed <= len(self.asked) / 2
+
+    @property
+    def asked(self) -> pd.DataFrame:
+        """What was sent or should have been: in a closed loop, slow answers leave no time for the rest."""
+        return self.rows[self.rows["status"] != "unsent"] if self.is_closed else self.rows
 
     @property
     def failed(self) -> int:
-        """How many invocations did not get a good answer."""
-        return int((self.rows["status"] != "ok").sum())
+        """How many of them did not get a good answer."""
+        return int((self.asked["status"] != "ok").sum())
 
     @property
     def verdict(self) -> str:
@@ -142,7 +152,7 @@ def _row(side: Side, first: Side, parts: Sequence[tuple[float, float]], nodes: S
         span = (good["t_sent"].max() - good["t_sent"].min()) * len(side.frames)
         cells.append(f"{(len(good) - 1) / span:.2f}" if span else "–")
     busy = f"{side.busy:.0%}".replace("%", " %") if side.busy is not None else "–"
-    return [side.name, side.verdict, *cells, f"{side.failed} of {len(side.rows)}", busy]
+    return [side.name, side.verdict, *cells, f"{side.failed} of {len(side.asked)}", busy]
 
 
 def _beside(value: float, base: float) -> str:
