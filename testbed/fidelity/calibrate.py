@@ -4,8 +4,7 @@ What was asked for and what was measured go side by side into ``run.json``, and 
 a link that does not work at all, or that has no delay where one was asked for, stops the run here. Loss is not measured
 before the run, for that would take thousands of packets, but judged afterwards from the counters of the links.
 
-A path that is off at first is measured up to twice more, and the best counts: on a busy machine the measurement itself
-may be what was disturbed.
+A path that is off at first is measured up to twice more, and the best counts: a busy machine disturbs measurements.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ HIGHEST_RATE = 200e6  # bits/s; a sender in Python cannot fill a faster link rel
 LOWEST_RATE = 5e3  # bits/s; a slower link would take seconds to measure
 TRAIN_S = 0.25  # how long a link is filled to measure its rate
 _MOST_PACKETS, _FEWEST_PACKETS = 400, 16
-_PAYLOAD = 64  # bytes of a probe for delay
-_COUNT = 20
+_PAYLOAD, _COUNT = 64, 20  # bytes of a probe for delay, and how many
 _PACKETS_PER_S = 2000.0  # of all probes for delay together: more would be a load of its own
 _OPEN_WITHIN_S = 3.0  # a lost address resolution is repeated after a second
 _OVERFILL = 1.3  # by how much a train exceeds the rate that it measures
@@ -45,8 +43,8 @@ _WORTH_CHECKING_S = 0.002
 class Found:
     """What was measured on one path; None for what was not or could not be.
 
-    ``clock_error_s`` is how far a delay may be off, since two machines' clocks are; ``between_machines`` is
-    ``real`` where the path is whatever lies between two of them, ``shaped`` where it was given the topology's shape.
+    ``clock_error_s``: how far the machines' clocks may put a delay off. ``between_machines``: ``real`` where the path is
+    whatever lies between two of them, ``shaped`` where it has the topology's shape.
     """
 
     path: Path
