@@ -43,8 +43,8 @@ _WORTH_CHECKING_S = 0.002
 class Found:
     """What was measured on one path; None for what was not or could not be.
 
-    ``clock_error_s``: how far the machines' clocks may put a delay off. ``between_machines``: ``real`` where the path is
-    whatever lies between two of them, ``shaped`` where it has the topology's shape.
+    ``clock_error_s``: how far the machines' clocks may put a delay off. ``between_machines``: ``real`` where the path
+    is whatever lies between two of them, ``shaped`` where it has the topology's shape.
     """
 
     path: Path
