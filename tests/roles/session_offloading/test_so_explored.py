@@ -95,7 +95,7 @@ async def _unasked(self: Giving, record: Record) -> None:
         (EmbeddedStorage, "write", _unwritten, "crash", {"acknowledged", "constant"}),
         (EmbeddedStorage, "carried_out", _unnumbered, "duplicate", {"once"}),
         (Taking, "_tell_owner", _untold, "crash", {"owner-knows", "chains-end"}),
-        (Giving, "_ask", _unasked, "crash,machine,partition", {"moves-end"}),
+        (Giving, "_ask", _unasked, "crash", {"moves-end"}),
     ],
 )
 def test_a_system_that_forgets_is_found_out(
