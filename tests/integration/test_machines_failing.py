@@ -116,7 +116,9 @@ def test_a_machine_that_dies_ends_the_run_and_every_invocation_has_its_row(lost:
 
 
 @pytest.mark.ability("clean-up", "whichever process is killed, and whenever, nothing is left", on="machines")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_when_the_driver_is_killed_nothing_is_left_on_any_machine(number: int) -> None:
     def body(yard: Yard) -> None:
         process = yard.start("run", str(write(yard.out, LONG)), "--substrate", f"machines:{yard.inventory(HOSTS)}",
