@@ -23,6 +23,7 @@ from testbed.roles.api import CallFailed, Environment, Site
 from testbed.roles.web import WEB, WebReply, WebRequest
 
 LOOK_S, AGAIN_S = 1.0, 0.2  # between two looks at an invoker that is up, and that is down
+GREET_S = 1.0  # for all invokers to be there, before a server takes what comes without them
 UNKNOWN = 412  # the invoker's answer to a job whose action it does not know
 JSON = (("content-type", "application/json"),)
 
@@ -51,8 +52,11 @@ class Balancer:
         self.waiting = 0
 
     async def start(self) -> None:
-        """Look at all invokers once, and from then on again and again."""
-        await asyncio.gather(*(self._look(each) for each in self.invokers))
+        """Look at all invokers, and from then on again and again. Those that start beside this one are waited for."""
+        late = self._env.now() + GREET_S
+        while not all(each.up for each in self.invokers) and self._env.now() <= late:
+            await asyncio.gather(*(self._look(each) for each in self.invokers if not each.up))
+            await self._env.sleep(0.0 if all(each.up for each in self.invokers) else GREET_S / 20)
         for each in self.invokers:
             self._env.spawn(self._watch(each))
 

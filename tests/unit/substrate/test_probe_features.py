@@ -9,7 +9,8 @@ from testbed.substrate.probe import probe
 NAMES = [
     "root", "user-namespaces", "netns", "veth", "bridge", "netem", "tbf", "htb", "vxlan", "ifb", "relay", "tun",
     "openvswitch", "limit-cpu", "limit-cpuset", "limit-memory", "cgroup-v1", "cgroup-v2", "ping", "iperf3", "sshd",
-    "chromium", "mininet", "mnexec", "ovs-vswitchd", "uml", "bird", "slirp4netns", "sudo",
+    "chromium", "mininet", "mnexec", "ovs-vswitchd", "uml", "bird", "redis-server", "node",
+    "slirp4netns", "sudo",
 ]  # fmt: skip
 
 
