@@ -177,7 +177,8 @@ def figure(runs: Runs) -> Figure:
             handles = dict(zip(labels, lines, strict=True)) | handles
         for place in axes[len(runs) :]:
             place.set_axis_off()
-        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
+        shown = [name for name in names if name in handles]
+        drawn.legend([handles[name] for name in shown], shown, loc="outside lower center", ncols=5)
     return drawn
 
 
