@@ -94,7 +94,7 @@ def test_a_request_to_end_reaches_the_work(number: int) -> None:
         signal.signal(number, lambda *_: os._exit(23))
         os.write(told, b"x")
         while True:
-            signal.pause()
+            time.sleep(0.01)
 
     command = forked(lambda: run_inside(work, nested=True))
     os.read(ready, 1)
@@ -109,7 +109,7 @@ def test_ctrl_c_is_for_the_work_alone_and_its_status_comes_back() -> None:
         try:
             os.write(told, b"x")
             while True:
-                signal.pause()
+                time.sleep(0.01)
         except KeyboardInterrupt:
             return 42
 
@@ -149,7 +149,7 @@ def network(name: str, user: str) -> Iterator[None]:
     def work() -> int:
         with NetnsSubstrate().open(line(), RUNTIME / "hosts", 1, {}):
             while True:
-                signal.pause()
+                time.sleep(0.01)
 
     def body() -> int:
         become(user)
@@ -215,7 +215,7 @@ def test_down_ends_a_network_and_its_name_is_free_at_once(user: str) -> None:
 
     def body() -> int:
         def work() -> int:
-            signal.pause()
+            time.sleep(0.01)
             return 0
 
         command = forked(lambda: run_inside(work, name, nested=True))
