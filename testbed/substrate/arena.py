@@ -30,6 +30,7 @@ from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
 from testbed.netlink import Netlink
 from testbed.substrate import cgroups_owner, registry
+from testbed.substrate.forbidden import forbidden_by
 from testbed.substrate.requests import raise_link
 
 MARKER = "TESTBED_ARENA"
@@ -37,11 +38,6 @@ RUNTIME = Path("/run/testbed")
 _Handler = Callable[[int, FrameType | None], object] | int | None
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _KINDS = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
-_FORBIDDERS = {
-    "/proc/sys/kernel/unprivileged_userns_clone": ("0", "kernel.unprivileged_userns_clone=1"),
-    "/proc/sys/user/max_user_namespaces": ("0", "user.max_user_namespaces=10000"),
-    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": ("1", "kernel.apparmor_restrict_unprivileged_userns=0"),
-}
 
 
 def inside() -> bool:
@@ -139,9 +135,22 @@ def _pass_on_to(child: int) -> None:
 
 
 def _attend(child: int) -> int:
-    """Wait for ``child`` and pass on what should end it."""
-    _pass_on_to(child)
-    return _status(os.waitpid(child, 0)[1])
+    """Wait for ``child`` and pass on what should end it.
+
+    The wait is on descriptors: a signal that comes just before waitpid(2) would be heeded only when that returns.
+    """
+    alive = os.pidfd_open(child)
+    waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    try:
+        _pass_on_to(child)
+        while alive not in select.select([alive, waking], [], [])[0]:
+            os.read(waking, 4096)
+        return _status(os.waitpid(child, 0)[1])
+    finally:
+        signal.set_wakeup_fd(before)
+        for fd in (alive, waking, woken):
+            os.close(fd)
 
 
 def _status(wait_status: int) -> int:
@@ -212,18 +221,6 @@ def _unshare(uid: int, gid: int) -> None:
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     except OSError as error:
         raise MachineLacks(f"user namespaces for ordinary users ({error.strerror})", forbidden_by()) from error
-
-
-def forbidden_by() -> str:
-    """Which setting of this machine forbids user namespaces, and what helps."""
-    for file, (bad, setting) in _FORBIDDERS.items():
-        with suppress(OSError):
-            if Path(file).read_text().strip() == bad:
-                return f"As root, allow them with `sysctl -w {setting}`, or run the command as root or with sudo."
-    if os.geteuid() == 0:
-        what = "This is root already, so a container, a security module or a chroot is in the way."
-        return f"{what} In a chroot, make its root folder a mount point first (mount --bind FOLDER FOLDER)."
-    return "No sysctl forbids them, so a container or a security module does: run the command as root or with sudo."
 
 
 def _report(plan: _Plan, lack: TestbedError) -> None:

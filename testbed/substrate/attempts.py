@@ -14,7 +14,8 @@ from pathlib import Path
 from testbed import linux, netlink
 from testbed.netlink import Netlink, Request
 from testbed.shaping import tc
-from testbed.substrate import arena, cgroups_hosts, programs, requests, trunk, vm_host
+from testbed.substrate import cgroups_hosts, programs, requests, trunk, vm_host
+from testbed.substrate.forbidden import forbidden_by
 from testbed.substrate.requests import VethEnd
 from testbed.topology.limits import KEYS
 
@@ -46,7 +47,7 @@ def _user_namespaces() -> str:
         finally:
             os._exit(1)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise PermissionError(arena.forbidden_by())
+        raise PermissionError(forbidden_by())
     return "unshare(CLONE_NEWUSER) works"
 
 
@@ -162,7 +163,7 @@ _SCHEDULERS = "apt-get install linux-modules-extra-$(uname -r), or a kernel buil
 ROWS: Mapping[str, Row] = {
     "root": Row(_root, "user namespaces give the rights that are needed", "run as root or with sudo"),
     "user-namespaces": Row(_user_namespaces, "root, if you are root", "see the detail"),
-    "netns": Row(_netns, "none: only the twin runs here", arena.forbidden_by(), True),
+    "netns": Row(_netns, "none: only the twin runs here", forbidden_by(), True),
     "veth": Row(_veth, "none: only the twin runs here", "a kernel built with CONFIG_VETH", True),
     "bridge": Row(_bridge, "networks without switches", "a kernel built with CONFIG_BRIDGE", True),
     "netem": Row(_queue("netem", _netem_options()), "the relay in user space", _SCHEDULERS.format("NETEM"), True),
