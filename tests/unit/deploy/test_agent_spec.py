@@ -63,7 +63,7 @@ class Curious(Role):
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("a\n{{ site.colour }}\n", "curious.j2:2: cannot be rendered for server on n1: 'testbed.roles.api.Site"),
+        ("a\n{{ site.colour }}\n", "curious.j2:2: cannot be rendered for server on n1: 'testbed.roles.site.Site"),
         ("{{ colour }}", "curious.j2:1: cannot be rendered for server on n1: 'colour' is undefined."),
         ("a\nb\n{% if %}", "curious.j2:3: cannot be rendered for server on n1"),
     ],
