@@ -41,6 +41,7 @@ from testbed.tables import Cell
 MOST_HOPS = 254
 REPORT_PERIOD_S = 1.0
 TOLD = 5  # errors of one message
+FRESH_S, AGAIN_S = 0.5, 0.1  # for how long a destination that came back is called again, and how often
 Happening = Literal["change", "remove", "flush", "evict", "weight"]
 
 
@@ -64,6 +65,8 @@ class Forwarder(Role):
         self._controller = controller_of(site, parameters)
         self._threads = asyncio.Semaphore(parameters.num_threads)
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._lost: set[str] = set()  # destinations that failed and were not announced since
+        self._back: dict[str, float] = {}  # when others that had failed were announced again
         self._announcer: Announcer | None = None
         self._disorder, self._repaired, self._told = 1, 0, 0  # counts what the controller must mend; see evict
 
@@ -175,10 +178,18 @@ class Forwarder(Role):
                 await self.env.sleep(pause)
             if limits.fake:
                 return LambdaResponse(OK, hops=request.hops + 1, ptime=self.env.rng("fake").randrange(1000))
-            try:
-                return await self.env.call(to, RUN_LAMBDA, request, self.options.call_timeout)
-            except CallFailed as failure:
-                return failure
+            while True:
+                try:
+                    return await self.env.call(to, RUN_LAMBDA, request, self.options.call_timeout)
+                except CallFailed as failure:
+                    if not self._is_back(to, failure):
+                        return failure
+                await self.env.sleep(AGAIN_S)
+
+    def _is_back(self, to: str, failure: CallFailed) -> bool:
+        """Whether a destination came back a moment ago: then the connection has only not been tried again yet."""
+        since = self.env.now() - self._back.get(to, -FRESH_S)
+        return failure.kind == "unreachable" and since < FRESH_S and not self.options.strict_original
 
     def evict(self, function: str, destination: str) -> None:
         """Do without a destination that failed, and have the controller tell the others."""
@@ -186,6 +197,7 @@ class Forwarder(Role):
         functions = {*self.tables[0].functions_of(destination)} if whole else {function}
         finals = any(self.tables[0].is_final(Key(each, destination)) for each in functions)
         gone = [self._remove(Key(each, destination), "evict") for each in sorted(functions)]
+        self._lost.add(destination)
         if any(gone) and self._controller is not None:
             # The controller does not bring back a router that it believes to be in our tables: ask for all entries.
             self._disorder += not finals
@@ -214,6 +226,9 @@ class Forwarder(Role):
         elif change.action is Action.REMOVE:
             self._remove(key, "remove")
         else:
+            if change.destination in self._lost:
+                self._back[change.destination] = self.env.now()
+                self._lost.discard(change.destination)
             for number, table in enumerate(self.tables[: 2 if change.final else 1]):
                 table.change(key, change.weight, change.final, self.env.now())
                 self._note("change", number, key, change.weight, change.final)
