@@ -46,7 +46,7 @@ def test_what_keeps_a_machine_from_being_used_is_told_before_anything_is_begun()
             ({"port": 2222}, 1, ["Unable to connect", "Look at address, port and jump"]),
             ({"jump": f"{yard.access.user}@{yard.address('m1')}:2222"}, 1, ["The SSH connection to the jump host"]),
             ({"python": "/no/such/python"}, 3, ["Machine 'm2' lacks the Python '/no/such/python'"]),
-            ({"python": bare}, 3, ["Machine 'm2' lacks libraries", "grpcio (missing)", "-m pip install grpcio=="]),
+            ({"python": bare}, 3, ["Machine 'm2' lacks libraries", "grpcio (missing)", "-m pip install"]),
             ({"python": _script(yard, "old", OLD)}, 3, ["lacks Python 3.11 or newer", "is 3.8.1"]),
             ({"folder": "/no/such"}, 3, ["lacks a folder /no/such that may be written to"]),
         ]  # fmt: skip
