@@ -121,7 +121,7 @@ def test_an_experiment_runs_on_mininet_and_its_record_says_so(tmp_path: Path, us
     open_to_all(tmp_path)
     done = cli("run", "experiments/quickstart.yaml", "--substrate", "mininet", "--set", "workload.duration=3s",
                "--out", str(tmp_path / "runs"), cwd=tmp_path, user=user)  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
     found = record(done.stdout.split()[-1])
     assert found["substrate"] == "mininet"
     assert found["state"] == "done", found
