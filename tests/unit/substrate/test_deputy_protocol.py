@@ -77,9 +77,12 @@ def test_runs_and_starts_programs_in_the_folder_of_its_host(driver: Driver) -> N
     argv = ["sh", "-c", "echo $WORD; sleep 60"]
     pid = driver.ask("host.start", host="h1", argv=argv, folder="job", env={"WORD": "so it is"})["pid"]
     assert driver.ask("host.poll", pids=[pid]) == {"statuses": [None]}
+    end = time.monotonic() + SOON_S
+    while not (said := (folder / "job" / "stdout").read_text()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert said == "so it is\n"
     driver.ask("host.signal", pid=pid, number=int(signal.SIGTERM))
     assert driver.ask("host.poll", pids=[pid], within=SOON_S) == {"statuses": [-signal.SIGTERM]}
-    assert (folder / "job" / "stdout").read_text() == "so it is\n"
 
 
 def test_tells_what_went_wrong_by_its_kind(driver: Driver) -> None:
