@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from roles.openwhisk.activation import (
@@ -23,13 +22,6 @@ from roles.openwhisk.entities import Action
 from roles.openwhisk.options import MB, PoolOptions
 from testbed.roles.api import Environment, Site
 from testbed.roles.processor import Processor
-
-PER_SECOND = 1e9  # operations of a modelled function that one core does
-STORAGE_BYTES = 512_000_000  # of an action's private folder
-START_S = 30.0  # for a real container to be there
-NODE_BYTES = 128 * MB  # beside what an action may use: the engine's own
-
-_BOOT = Path(__file__).parent / "boot"
 
 
 @dataclass(slots=True, eq=False)

@@ -21,9 +21,8 @@ from roles.openwhisk.boxes import Box, Host, Job, overdue
 from roles.openwhisk.entities import family
 from roles.openwhisk.options import MB
 from testbed.roles.api import Container, ContainerFailed, Function, FunctionResult
-from testbed.roles.modelled import stated_service_s
+from testbed.roles.modelled import service_s
 
-PER_SECOND = 1e9  # operations of a modelled function that one core does
 STORAGE_BYTES = 512_000_000  # of an action's private folder
 START_S = 30.0  # for a real container to be there
 NODE_BYTES = 128 * MB  # beside what an action may use: the engine's own
@@ -62,14 +61,7 @@ class ModelBox(Box):
     def _seconds(self, job: Job) -> float:
         function = self.host.site.functions.get(job.action.function)
         model = modelled(job.action.code.code) if function is None else function
-        text = job.text
-        stated = stated_service_s(text)
-        if stated is not None:
-            return stated
-        if model.service_s is not None:
-            return model.service_s
-        size = len(text.encode("utf-8", "surrogatepass"))
-        return (model.operations + model.operations_per_byte * size) / PER_SECOND
+        return service_s(model, job.text)
 
 
 def modelled(code: str) -> Function:

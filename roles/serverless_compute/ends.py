@@ -1,22 +1,11 @@
-"""How long a modelled function takes, and how a run ended, as a node says it."""
+"""How a run ended, as a node says it."""
 
 from __future__ import annotations
 
 from roles.serverless_compute.messages import Ended
-from testbed.roles.api import Function, FunctionResult
-from testbed.roles.modelled import stated_service_s
+from testbed.roles.api import FunctionResult
 
 _CAUSES = {"timeout": "invocation_timeout", "storage": "ephemeral_storage_full"}  # all others: function_error
-
-
-def seconds_of(function: Function, payload: str, speed: float) -> float:
-    """How long a modelled function takes in a slot of so many operations a second."""
-    stated = stated_service_s(payload)
-    if stated is not None:
-        return stated
-    if function.service_s is not None:
-        return function.service_s
-    return (function.operations + function.operations_per_byte * len(payload)) / speed
 
 
 def too_long(limit: float) -> str:

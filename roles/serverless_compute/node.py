@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from roles.serverless_compute import messages
 from roles.serverless_compute.announcing import Announcer
 from roles.serverless_compute.datasets import CONTAINERS
-from roles.serverless_compute.ends import ended, seconds_of, too_long
+from roles.serverless_compute.ends import ended, too_long
 from roles.serverless_compute.messages import Began, Done, Ended, Order
 from roles.serverless_compute.options import NodeOptions
 from roles.serverless_compute.turns import Stranger, Turns, for_members
@@ -27,6 +27,7 @@ from testbed.roles.api import (
     Role,
     Site,
 )
+from testbed.roles.modelled import service_s
 from testbed.roles.processor import Processor
 from testbed.tables import Row
 
@@ -222,7 +223,7 @@ class Node(Role):
         env = self.env
         if order.overhead_s:
             await env.sleep(order.overhead_s)
-        seconds, limit = seconds_of(function, order.payload, self.options.speed), order.limit_s
+        seconds, limit = service_s(function, order.payload, self.options.speed), order.limit_s
         t_start = began[order.invocation] = env.now()
         if not await self._processor.work(seconds, limit):
             assert limit is not None

@@ -50,7 +50,7 @@ class Location(Role):
         self.env, options = env, self.options
         self.book = book = Book(self.place.name, await self._storage(env))
         self.courier = Courier(env, self.place, options)
-        self.runner = Runner(env, self.functions, self._deployed, options.speed)
+        self.runner = Runner(env, self.functions, self._deployed, options.speed, self.site.cores)
         post = Post(self.place, self.courier, self.signing, env, options.ask_again)
         self.giving = Giving(book, post, options.largest_session)
         self.taking = Taking(book, post)

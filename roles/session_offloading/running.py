@@ -10,9 +10,8 @@ from roles.session_offloading.edgedb import EdgeDb
 from roles.session_offloading.messages import Refused
 from roles.session_offloading.options import Deployed
 from testbed.roles.api import Environment, Function, FunctionResult
-from testbed.roles.modelled import stated_service_s
-
-PER_SECOND = 1e9  # operations of a modelled function that one core does
+from testbed.roles.modelled import service_s
+from testbed.roles.processor import Processor
 
 
 @dataclass
@@ -27,12 +26,14 @@ class Load:
 
 
 class Runner:
-    """Runs the functions that are deployed here."""
+    """Runs the functions that are deployed here. ``cores`` is what the host has of processors, None: no limit."""
 
     def __init__(
-        self, env: Environment, functions: Mapping[str, Function], deployed: Mapping[str, Deployed], speed: float
+        self, env: Environment, functions: Mapping[str, Function], deployed: Mapping[str, Deployed], speed: float,
+        cores: float | None = None,
     ) -> None:
         self._env, self._functions, self._speed = env, functions, speed
+        self._processor = Processor(env, cores)
         self._replicas = {name: deployed[name].replicas or each.concurrency for name, each in functions.items()}
         self._places = {name: asyncio.Semaphore(replicas) for name, replicas in self._replicas.items()}
         self.load = Load()
@@ -64,18 +65,12 @@ class Runner:
     async def _work(self, function: Function, payload: str, db: EdgeDb) -> FunctionResult:
         if function.code is not None:
             return await self._env.run_function(function.name, payload, db.answer, self._replicas[function.name])
-        stated = stated_service_s(payload)
-        seconds = stated if stated is not None else _modelled(function, payload)
-        if seconds > 0:
-            await self._env.sleep(seconds / self._speed)
-        return FunctionResult("", exec_s=seconds / self._speed)
-
-
-def _modelled(function: Function, payload: str) -> float:
-    if function.service_s is not None:
-        return function.service_s
-    operations = function.operations + function.operations_per_byte * len(payload.encode("utf-8", "surrogatepass"))
-    return operations / PER_SECOND
+        seconds = service_s(function, payload) / self._speed
+        if seconds == 0:
+            return FunctionResult("")
+        begun = self._env.now()
+        await self._processor.work(seconds)
+        return FunctionResult("", exec_s=self._env.now() - begun)
 
 
 def failure(name: str, result: FunctionResult) -> Refused:

@@ -1,4 +1,4 @@
-"""How long one invocation of a modelled function takes, where its payload says so.
+"""How long one invocation of a modelled function takes: as its payload says, or as the function's own model does.
 
 A payload that is a JSON object with a number ``service_s`` overrules the function's own model: so many seconds on an
 otherwise idle core. A replayed trace sends such payloads; what else an invocation carries stands in ``input``.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import json
 from math import isfinite
+
+from testbed.roles.site import Function
+
+PER_SECOND = 1e9  # operations that one core does, unless a system says otherwise
 
 
 def stating(payload: str, service_s: float) -> str:
@@ -26,3 +30,14 @@ def stated_service_s(payload: str) -> float | None:
         return None
     sound = isinstance(given, (int, float)) and not isinstance(given, bool) and isfinite(given) and given >= 0
     return float(given) if sound else None
+
+
+def service_s(function: Function, payload: str, per_second: float = PER_SECOND) -> float:
+    """Seconds on an otherwise idle core that does ``per_second`` operations a second."""
+    stated = stated_service_s(payload)
+    if stated is not None:
+        return stated
+    if function.service_s is not None:
+        return function.service_s
+    size = len(payload.encode("utf-8", "surrogatepass")) if function.operations_per_byte else 0
+    return (function.operations + function.operations_per_byte * size) / per_second

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from testbed.roles.modelled import stated_service_s, stating
+from testbed.roles.modelled import service_s, stated_service_s, stating
+from testbed.roles.site import Function
 
 
 @pytest.mark.parametrize("payload", ["", "AAAA", '{"input":"AAA"}', '{"input": "{\\"service_s\\": 1}"}', 'ä "ö" \n'])
@@ -28,3 +29,22 @@ def test_a_payload_without_a_sound_number_states_nothing(payload: str) -> None:
 @pytest.mark.parametrize(("payload", "seconds"), [('{"service_s": 0}', 0.0), (' {"a": [], "service_s": 2.5}', 2.5)])
 def test_any_json_object_may_state_it(payload: str, seconds: float) -> None:
     assert stated_service_s(payload) == seconds
+
+
+@pytest.mark.parametrize(
+    ("model", "payload", "per_second", "seconds"),
+    [
+        ({"service_s": 0.2}, "x", 1e9, 0.2),
+        ({"service_s": 0.2}, '{"service_s": 0.5}', 1e9, 0.5),
+        ({"operations": 2e8}, "x", 1e9, 0.2),
+        ({"operations": 2e8}, "x", 4e8, 0.5),
+        ({"operations_per_byte": 1e8}, "ab", 1e9, 0.2),
+        ({"operations_per_byte": 1e8}, "ä", 1e9, 0.2),  # two bytes
+        ({"operations": 1e8, "operations_per_byte": 1e8}, "", 1e9, 0.1),
+    ],
+)
+def test_a_modelled_function_takes_what_payload_or_model_says(
+    model: dict[str, float], payload: str, per_second: float, seconds: float
+) -> None:
+    function = Function.model_validate({"name": "f", **model})
+    assert service_s(function, payload, per_second) == pytest.approx(seconds)
