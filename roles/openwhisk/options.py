@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from testbed import units
 from testbed.roles.api import Parameters
+from testbed.roles.fields import KeyFile, Port
 from testbed.units import Delay, Size
 
 PORT = 3233  # of the original's stand-alone server
@@ -16,20 +15,6 @@ INVOKER_PORT = 12001  # of the original's invokers
 MB = 1 << 20
 
 
-def _port(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise units.refuse("a port from 1 to 65535")
-    return value
-
-
-def _absolute(value: object) -> object:
-    if value is None or (isinstance(value, str) and Path(value).is_absolute()):
-        return value
-    raise units.refuse("the absolute path of a file with keys, on the role's host")
-
-
-Port = Annotated[int, BeforeValidator(_port)]
-KeyFile = Annotated[str | None, BeforeValidator(_absolute)]
 Count = Annotated[int | None, Field(ge=0)]
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from roles.serverless_compute.core import Core
 from roles.serverless_compute.events import Preload
 from roles.serverless_compute.model import FunctionSpec, Image, NodeSpec, ServiceConfig
-from roles.serverless_compute.options import HeadOptions, OwnPolicy
+from roles.serverless_compute.options import HeadOptions
 from roles.serverless_compute.policies import policy
-from testbed.errors import TestbedError
 from testbed.roles.api import Function
+from testbed.roles.fields import OwnPolicy
 
 
 def function_of(function: Function) -> FunctionSpec:
@@ -48,19 +47,7 @@ def core_for(
         timeout_scope=options.timeout_scope,
     )
     scheduler = options.scheduler
-    return Core(config, policy(own(scheduler) if isinstance(scheduler, OwnPolicy) else scheduler, rng))
-
-
-def own(scheduler: OwnPolicy) -> Callable[..., Any]:
-    """The function of a user's file; raises TestbedError where the file cannot be executed."""
-    names: dict[str, Any] = {"__name__": "policy", "__file__": scheduler.file}
-    try:
-        exec(compile(scheduler.source, scheduler.file, "exec"), names)  # noqa: S102 - the experimenter's own code
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise TestbedError(f"The policy in {scheduler.file} cannot be loaded: {said}.") from error
-    found: Callable[..., Any] = names[scheduler.function]
-    return found
+    return Core(config, policy(scheduler.load() if isinstance(scheduler, OwnPolicy) else scheduler, rng))
 
 
 def resident(options: HeadOptions, images: Iterable[Image], nodes: Iterable[str]) -> Iterator[Preload]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from testbed import units
 from testbed.errors import TestbedError
 from testbed.roles.api import Parameters, Site
+from testbed.roles.fields import OwnPolicy, Port, policy_among
 
 _BUILT_IN = ("fcfs", "random", "balancing")
 
@@ -25,54 +24,15 @@ def _pace(value: object) -> object:
     raise units.refuse("a disk speed in bytes per second, such as 100MB/s; leave it out for no limit")
 
 
-def _port(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise units.refuse("a port from 1 to 65535")
-    return value
-
-
 Pace = Annotated[
     float | None,
     BeforeValidator(_pace),
     PlainSerializer(lambda v: None if v is None else f"{v:.0f}B/s"),
     units.Unit("disk speed, such as `100MB/s`"),
 ]
-Port = Annotated[int, BeforeValidator(_port)]
 
 
-class OwnPolicy(BaseModel):
-    """A scheduling policy of the user's own: the text of a Python file, and the function in it that decides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: str
-    function: str
-    source: str
-
-
-def _scheduler(value: object, info: ValidationInfo) -> object:
-    """A built-in policy's name as it is; ``FILE.py:FUNCTION`` with the file's text, so that it can travel."""
-    if not isinstance(value, str) or value in _BUILT_IN:
-        return value
-    name, colon, function = value.rpartition(":")
-    if not colon or not name.endswith(".py") or not function.isidentifier():
-        raise units.refuse(f"{', '.join(_BUILT_IN)}, or FILE.py:FUNCTION with a policy of your own")
-    path = Path((info.context or {}).get("folder", ".")) / name
-    try:
-        source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source, name)
-    except OSError as error:
-        raise units.refuse("a Python file, its path relative to the experiment", f"{path}: {error.strerror}.") from None
-    except (SyntaxError, ValueError) as error:
-        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise units.refuse("Python that compiles", f"Mend {name}{line}: {getattr(error, 'msg', error)}.") from None
-    defined = [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]
-    if function not in defined:
-        raise units.refuse(f"a function that {name} defines ({', '.join(defined) or 'it defines none'})")
-    return OwnPolicy(file=name, function=function, source=source)
-
-
-Scheduler = Annotated[Literal["fcfs", "random", "balancing"] | OwnPolicy, BeforeValidator(_scheduler)]
+Scheduler = Annotated[Literal["fcfs", "random", "balancing"] | OwnPolicy, policy_among(_BUILT_IN)]
 
 
 class RegistryOptions(Parameters):

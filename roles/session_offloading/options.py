@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from roles.session_offloading.messages import PORT
-from testbed import units
 from testbed.roles.api import Parameters
+from testbed.roles.fields import KeyFile, OwnPolicy, Port, policy_among
 from testbed.units import Delay, Rate, Size
 
 _POLICIES = ("thresholds", "load", "none")
-
-
-def _port(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise units.refuse("a port from 1 to 65535")
-    return value
-
-
-def _absolute(value: object) -> object:
-    if value is None or (isinstance(value, str) and Path(value).is_absolute()):
-        return value
-    raise units.refuse("the absolute path of a file with the key, on the location's host")
 
 
 def _words(value: object) -> object:
@@ -36,7 +22,6 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Port = Annotated[int, BeforeValidator(_port)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -94,7 +79,7 @@ class LocationOptions(Parameters):
     ask_again: Delay = Field(0.5, description="Time between questions to a location that owes an answer.")
     largest_session: Size = Field(256_000_000, description="A session with more data is not moved.")
     speed: float = Field(1.0, gt=0, description="Modelled functions run so many times as fast as they say.")
-    key: Annotated[str | None, BeforeValidator(_absolute)] = Field(
+    key: KeyFile = Field(
         None, description="File with a secret, the same everywhere: moves that are not signed with it are refused."
     )
 
@@ -103,41 +88,11 @@ class LocationOptions(Parameters):
         return self.overhead + (8 * size / self.intake if self.intake else 0.0)
 
 
-class OwnPolicy(BaseModel):
-    """A policy of the user's own: the text of a Python file, and the function in it that decides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: str
-    function: str
-    source: str
-
-
-def _policy(value: object, info: ValidationInfo) -> object:
-    """A built-in policy's name as it is; ``FILE.py:FUNCTION`` with the file's text, so that it can travel."""
-    if not isinstance(value, str) or value in _POLICIES:
-        return value
-    name, colon, function = value.rpartition(":")
-    if not colon or not name.endswith(".py") or not function.isidentifier():
-        raise units.refuse(f"{', '.join(_POLICIES)}, or FILE.py:FUNCTION with a policy of your own")
-    path = Path((info.context or {}).get("folder", ".")) / name
-    try:
-        source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source, name)
-    except OSError as error:
-        raise units.refuse("a Python file, its path relative to the experiment", f"{path}: {error.strerror}.") from None
-    except (SyntaxError, ValueError) as error:
-        raise units.refuse("Python that compiles", f"Mend {name}: {error}.") from None
-    if function not in [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]:
-        raise units.refuse(f"a function that {name} defines")
-    return OwnPolicy(file=name, function=function, source=source)
-
-
 class OracleOptions(Parameters):
     """The metrics oracle: what it looks at, and what it does then."""
 
     port: Port = Field(PORT, description="Of the gateways.")
-    policy: Annotated[Literal["thresholds", "load", "none"] | OwnPolicy, BeforeValidator(_policy)] = Field(
+    policy: Annotated[Literal["thresholds", "load", "none"] | OwnPolicy, policy_among(_POLICIES)] = Field(
         "thresholds", description="thresholds, load, none, or FILE.py:FUNCTION with a policy of your own."
     )
     period: Delay = Field(1.0, gt=0, description="Time between two looks.")

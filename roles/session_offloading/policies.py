@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from roles.session_offloading.options import OracleOptions, OwnPolicy
+from roles.session_offloading.options import OracleOptions
+from testbed.roles.fields import OwnPolicy
 
 ACTIONS = ("accept", "reject", "offload", "onload")
 
@@ -92,12 +92,11 @@ def policy(options: OracleOptions) -> Policy:
 
 
 def own(given: OwnPolicy) -> Policy:
-    """A user's function, from the text of its file; raises TypeError for decisions that are none."""
-    space: dict[str, Any] = {"__name__": "policy", "__file__": given.file}
-    exec(compile(given.source, given.file, "exec"), space)  # noqa: S102 - the experiment's author wrote it for this
+    """A user's function; TestbedError if it cannot be loaded, and TypeError later for decisions that are none."""
+    theirs = given.load()
 
     def decide(now: Look, before: Look | None) -> list[str]:
-        said = space[given.function](now, before)
+        said = theirs(now, before)
         for each in said:
             if not isinstance(each, str) or each.partition(" ")[0] not in ACTIONS:
                 raise TypeError(f"{given.function} in {given.file} decided {each!r}; decisions begin with one of "
