@@ -31,16 +31,40 @@ class Asking(Protocol):
         """Ask the location."""
 
 
-@dataclass(frozen=True)
 class Request:
-    """What was asked: ``body`` is text; ``headers`` have names in lower case."""
+    """What was asked: ``body`` is text. All else is asked for when somebody wants it: most functions do not."""
 
-    body: str
-    verb: str = "POST"
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    session: str = ""
-    location: str = ""
+    def __init__(self, body: str, ctx: Asking) -> None:
+        self.body, self._ctx = body, ctx
+
+    @cached_property
+    def _details(self) -> dict[str, Any]:
+        return dict(json.loads(self._ctx.ask('{"do": "request"}')))
+
+    @property
+    def verb(self) -> str:
+        """The request's verb, such as POST."""
+        return str(self._details["verb"])
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The fields of its query."""
+        return dict(self._details["query"])
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers, names in lower case."""
+        return dict(self._details["headers"])
+
+    @property
+    def session(self) -> str:
+        """The session that it belongs to."""
+        return str(self._details["session"])
+
+    @property
+    def location(self) -> str:
+        """The location that serves it."""
+        return str(self._details["location"])
 
 
 @dataclass(frozen=True)
@@ -102,27 +126,10 @@ class Offloadable(ABC):
 
     def serve(self, payload: str) -> str:
         """What a function's ``code`` calls."""
-        response = self.handle_offload(LazyRequest(payload, self.ctx))
+        response = self.handle_offload(Request(payload, self.ctx))
         if isinstance(response, str):
             return response
         if response.status != 200 or response.headers:
             told = {"do": "respond", "status": response.status, "headers": dict(response.headers)}
             self.ctx.ask(json.dumps(told))
         return response.body
-
-
-class LazyRequest(Request):
-    """A request whose details are asked for when somebody wants them: most functions want the body alone."""
-
-    def __init__(self, body: str, ctx: Asking) -> None:
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "_ctx", ctx)
-
-    @cached_property
-    def _details(self) -> dict[str, Any]:
-        return dict(json.loads(self._ctx.ask('{"do": "request"}')))
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("verb", "query", "headers", "session", "location"):
-            return self._details[name]
-        return super().__getattribute__(name)
