@@ -18,7 +18,7 @@ from testbed.shaping import offload
 from testbed.shaping.base import Counters, Lateness, Mechanism, Port, Wire
 from testbed.shaping.child import Child
 from testbed.shaping.queue import Treatment
-from testbed.shaping.worker import BUCKET_S, BUCKETS
+from testbed.shaping.serving import BUCKET_S, BUCKETS
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
 

@@ -7,7 +7,6 @@ object a line each way. It ends when that socket closes. Imports are few on purp
 from __future__ import annotations
 
 import gc
-import json
 import os
 import socket
 import sys
@@ -27,6 +26,7 @@ from testbed.seeds import stream
 from testbed.shaping.frames import HEADER_BYTES, corrupted, on_the_wire
 from testbed.shaping.priority import Precedence
 from testbed.shaping.queue import Direction, Treatment
+from testbed.shaping.serving import Latenesses, Orders
 
 # From linux/if_packet.h, linux/if_ether.h and linux/sockios.h; the socket module lacks them.
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 263, 6, 15, 23
@@ -36,9 +36,6 @@ _SIOCGSTAMPNS = 0x80108907
 _FRAME_BYTES = 66_000  # a segmentation-offload frame holds up to 64 KiB
 _BUFFER_BYTES = 4 << 20
 _BURST = 16  # frames read from one port before the others have their turn
-
-BUCKET_S = 20e-6  # lateness is counted in buckets of this width, the last one open
-BUCKETS = 2500
 
 _STAMP = Struct("qq")
 
@@ -92,26 +89,23 @@ class Worker:
     """The event loop over all ports of this process."""
 
     def __init__(self, control: socket.socket) -> None:
-        control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)  # no answer may hold up the packets
-        self._control, self._unread = control, b""
         self._epoll = epoll()
-        self._epoll.register(control.fileno(), EPOLLIN)
         self._ports: dict[int, Port] = {}
         self._named: dict[tuple[str, str], Port] = {}
         self._agenda: list[tuple[float, int]] = []  # (when, descriptor of the port) of the next packet of each port
-        self._late = [0] * BUCKETS
-        self._latest = 0.0
-        self._open = True
+        self._late = Latenesses()
         self._precedence = Precedence(monotonic())
-        self._verbs: dict[str, Callable[..., Any]] = {
+        verbs: dict[str, Callable[..., Any]] = {
             "open": self._add_links, "shape": self._shape, "connect": self._connect,
-            "counters": self._counters, "lateness": self._lateness,
+            "counters": self._counters, "lateness": self._late.told,
         }  # fmt: skip
+        self._orders = Orders(control, verbs, _BUFFER_BYTES)
+        self._epoll.register(self._orders.fileno(), EPOLLIN)
 
     def run(self) -> None:
         """Relay until the control socket closes."""
         poll, wait_in, precedence = self._epoll.poll, [self._epoll.fileno()], self._precedence
-        while self._open:
+        while self._orders.open:
             pause = self._deliver()
             now = monotonic()
             precedence.review(now)
@@ -123,7 +117,7 @@ class Worker:
             for descriptor, _ in events:
                 port = self._ports.get(descriptor)
                 if port is None:
-                    self._obey()
+                    self._orders.obey()
                 else:
                     self._receive(descriptor, port)
 
@@ -168,7 +162,7 @@ class Worker:
                 continue
             for due, frame in port.direction.due(now):
                 self._send(port, frame)
-                self._note_lateness(monotonic() - due)
+                self._late.note(monotonic() - due)
             self._plan(descriptor, port)
         return inf
 
@@ -182,21 +176,6 @@ class Worker:
             port.beyond.socket.send(frame)
         except OSError:  # the interface is down, or no longer takes so large a frame: a wire would lose it as well
             port.direction.dropped_down += 1
-
-    def _note_lateness(self, late: float) -> None:
-        bucket = int(late / BUCKET_S)
-        self._late[bucket if bucket < BUCKETS else -1] += 1
-        if late > self._latest:
-            self._latest = late
-
-    def _obey(self) -> None:
-        data = self._control.recv(1 << 20)
-        self._open = bool(data)
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            order = json.loads(line)
-            answer = self._verbs[order.pop("do")](**order)
-            self._control.sendall(json.dumps(answer).encode() + b"\n")
 
     def _add_links(self, netns: int, seed: int, links: list[dict[str, Any]]) -> dict[str, str]:
         setns(netns, CLONE_NEWNET)
@@ -231,12 +210,6 @@ class Worker:
             rows.append((port.link, port.node, way.packets, way.size_bytes, way.dropped_queue, way.dropped_loss,
                          way.dropped_down, port.overflow))  # fmt: skip
         return rows
-
-    def _lateness(self) -> dict[str, Any]:
-        counted = {bucket: count for bucket, count in enumerate(self._late) if count}
-        answer = {"buckets": counted, "max_s": self._latest}
-        self._late, self._latest = [0] * BUCKETS, 0.0
-        return answer
 
 
 def main() -> None:

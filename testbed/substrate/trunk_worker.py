@@ -7,7 +7,6 @@ object a line each way. It ends when that socket closes. The UDP socket was open
 from __future__ import annotations
 
 import gc
-import json
 import os
 import socket
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 
 from testbed.linux import CLONE_NEWNET, raise_descriptor_limit, setns
 from testbed.shaping.priority import Precedence
-from testbed.shaping.worker import BUCKET_S, BUCKETS
+from testbed.shaping.serving import Latenesses, Orders
 from testbed.substrate.trunk_ends import Address, Peer, Port, prepare, receive
 from testbed.substrate.trunk_frames import HEAD, PROBE, records
 
@@ -36,31 +35,29 @@ class Worker:
     """The event loop over the UDP socket and all ports."""
 
     def __init__(self, control: socket.socket, datagrams: socket.socket) -> None:
-        control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _FRAME_BYTES)  # no answer may hold up the frames
-        self._control, self._unread, self._udp = control, b"", datagrams
+        self._udp = datagrams
         prepare(datagrams)
         self._epoll = epoll()
-        self._epoll.register(control.fileno(), EPOLLIN)
         self._epoll.register(datagrams.fileno(), EPOLLIN)
         self._secret = b""
         self._peers: dict[Address, Peer] = {}
         self._ports: dict[int, Port] = {}  # by descriptor
         self._links: dict[tuple[Address, int], Port] = {}
         self._dirty: dict[str, Peer] = {}
-        self._late = [0] * BUCKETS
-        self._latest = 0.0
+        self._late = Latenesses()
         self._refused = 0  # datagrams of strangers, or without the secret
-        self._open = True
         self._precedence = Precedence(monotonic())
-        self._verbs: dict[str, Callable[..., Any]] = {
+        verbs: dict[str, Callable[..., Any]] = {
             "peers": self._add_peers, "links": self._add_links, "measure": self._measure,
-            "counters": self._counters, "lateness": self._lateness,
+            "counters": self._counters, "lateness": self._late.told,
         }  # fmt: skip
+        self._orders = Orders(control, verbs, _FRAME_BYTES)
+        self._epoll.register(self._orders.fileno(), EPOLLIN)
 
     def run(self) -> None:
         """Carry frames until the control socket closes."""
-        control, udp, precedence = self._control.fileno(), self._udp.fileno(), self._precedence
-        while self._open:
+        control, udp, precedence = self._orders.fileno(), self._udp.fileno(), self._precedence
+        while self._orders.open:
             now = monotonic()
             precedence.review(now)
             events = self._epoll.poll(0, 64)
@@ -69,7 +66,7 @@ class Worker:
                 precedence.rested_s += monotonic() - now
             for descriptor, _ in events:
                 if descriptor == control:
-                    self._obey()
+                    self._orders.obey()
                 elif descriptor == udp:
                     self._from_peers()
                 else:
@@ -104,7 +101,7 @@ class Worker:
         peer.flush(self._udp)
         now = monotonic()
         for arrival in peer.waiting:
-            self._note_lateness(now - arrival)
+            self._late.note(now - arrival)
         peer.waiting.clear()
 
     def _from_peers(self) -> None:
@@ -133,7 +130,7 @@ class Worker:
             if port is not None:  # else its part is not up yet
                 port.tally.note(number)
                 self._deliver(port, frame)
-        self._note_lateness(monotonic() - arrival)
+        self._late.note(monotonic() - arrival)
 
     @staticmethod
     def _deliver(port: Port, frame: bytes) -> None:
@@ -152,21 +149,6 @@ class Worker:
 
     def _probe(self, is_answer: int, asked: float, held: float) -> bytes:
         return HEAD.pack(self._secret, 0, 0, 0) + PROBE.pack(is_answer, asked, held)
-
-    def _note_lateness(self, late: float) -> None:
-        bucket = int(late / BUCKET_S)
-        self._late[bucket if bucket < BUCKETS else -1] += 1
-        if late > self._latest:
-            self._latest = late
-
-    def _obey(self) -> None:
-        data = self._control.recv(1 << 20)
-        self._open = bool(data)
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            order = json.loads(line)
-            answer = self._verbs[order.pop("do")](**order)
-            self._control.sendall(json.dumps(answer).encode() + b"\n")
 
     def _add_peers(self, secret: str, peers: list[tuple[str, str, int, int]]) -> dict[str, str]:
         self._secret = bytes.fromhex(secret)
@@ -212,12 +194,6 @@ class Worker:
             port.count_overflow()
         rows = [(port.link, port.overflow, port.tally.missing) for port in self._ports.values()]
         return {"links": rows, "refused": self._refused}
-
-    def _lateness(self) -> dict[str, Any]:
-        counted = {bucket: count for bucket, count in enumerate(self._late) if count}
-        answer = {"buckets": counted, "max_s": self._latest}
-        self._late, self._latest = [0] * BUCKETS, 0.0
-        return answer
 
 
 def _more_than(count: int, found: list[tuple[float, float]]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.shaping import offload
 from testbed.shaping.relay import _quantile
-from testbed.shaping.worker import BUCKET_S, BUCKETS
+from testbed.shaping.serving import BUCKET_S, BUCKETS
 from testbed.topology.shape import Shape
 
 
