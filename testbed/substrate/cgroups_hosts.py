@@ -14,7 +14,7 @@ from testbed.linux import join_groups
 from testbed.substrate import cgroups, cgroups_owner
 from testbed.substrate.base import LimitUse
 from testbed.substrate.cgroups import PROCS, Hierarchy
-from testbed.topology.limits import UNLIMITED, Limits, memory_text, processors, processors_text
+from testbed.topology.limits import Limits, memory_text, processors, processors_text
 from testbed.topology.model import Topology
 
 PERIOD_US = 20_000
@@ -180,8 +180,7 @@ def _share_processors(group: Path) -> None:
 
 def _check_processors(host: str, wanted: tuple[int, ...], hierarchy: Hierarchy, run: Path) -> None:
     """Version 2 would take a processor that is not there without a word."""
-    file = "cpuset.cpus.effective" if hierarchy.version == 2 else "cpuset.effective_cpus"
-    here = processors((run / file).read_text().strip())
+    here = _offered(hierarchy.version, run)
     missing = tuple(each for each in wanted if each not in here)
     if missing:
         raise LimitNotInForce(
@@ -190,9 +189,21 @@ def _check_processors(host: str, wanted: tuple[int, ...], hierarchy: Hierarchy, 
         )
 
 
+def _offered(version: int, run: Path) -> tuple[int, ...]:
+    """The processors that groups of a network can have."""
+    file = "cpuset.cpus.effective" if version == 2 else "cpuset.effective_cpus"
+    return processors((run / file).read_text().strip())
+
+
+def modest(key: str, version: int, run: Path) -> Limits:
+    """A limit of this kind that any machine can put in force below the group ``run``."""
+    if key == "cpuset":
+        return Limits.model_construct(cpuset=_offered(version, run))
+    return Limits(cpu=0.5) if key == "cpu" else Limits.model_construct(memory=64_000_000)
+
+
 def attempt(key: str) -> str:
     """Put a limit in force in a group that is thrown away; says where. Raises MachineLacks and LimitNotInForce."""
-    limits = {"cpu": Limits(cpu=0.5), "memory": Limits.model_construct(memory=64_000_000)}.get(key, UNLIMITED)
     hierarchy = cgroups.of_controller(cgroups.hierarchies(), key)
     with ExitStack() as undo:
         try:
@@ -201,7 +212,7 @@ def attempt(key: str) -> str:
             folder.mkdir()
             if hierarchy.version == 1 and key == "cpuset":
                 _share_processors(folder)
-                limits = Limits.model_construct(cpuset=processors((folder / "cpuset.cpus").read_text().strip()))
+            limits = modest(key, hierarchy.version, run)
             group = HostGroup("probe", limits, {key: (hierarchy.version, folder)})
             group.open(undo)
         except OSError as error:

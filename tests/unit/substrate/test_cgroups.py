@@ -12,7 +12,7 @@ import pytest
 from testbed.errors import MachineLacks
 from testbed.substrate import cgroups, cgroups_owner
 from testbed.substrate.cgroups import Hierarchy, hierarchies
-from testbed.substrate.cgroups_hosts import programs, settings
+from testbed.substrate.cgroups_hosts import modest, programs, settings
 from testbed.topology.limits import Limits
 
 GROUP = "/user.slice/run.scope"
@@ -82,6 +82,12 @@ def test_a_limit_becomes_what_each_version_understands(
     limits: Limits, version: int, written: list[tuple[str, str]]
 ) -> None:
     assert settings(limits.kinds[0], version, limits) == written
+
+
+@pytest.mark.parametrize(("version", "file"), [(1, "cpuset.effective_cpus"), (2, "cpuset.cpus.effective")])
+def test_a_cpuset_is_tried_with_the_processors_that_there_are(tmp_path: Path, version: int, file: str) -> None:
+    (tmp_path / file).write_text("0-1,3\n")
+    assert settings("cpuset", version, modest("cpuset", version, tmp_path)) == [("cpuset.cpus", "0-1,3")]
 
 
 def test_whether_the_owner_of_a_group_is_dead_can_be_told_from_its_name() -> None:
