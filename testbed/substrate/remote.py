@@ -19,7 +19,7 @@ from testbed.substrate.away import Program
 from testbed.substrate.inventory import Inventory
 from testbed.substrate.processes import Reading, Usage
 from testbed.substrate.processors import Processors
-from testbed.substrate.remote_host import RemoteHost, gather
+from testbed.substrate.remote_host import RemoteHost
 from testbed.substrate.remote_session import Session, packed
 from testbed.topology.model import End, Topology
 from testbed.topology.shape import Shape
@@ -142,38 +142,18 @@ def _trouble(session: Session, libraries: Mapping[str, str], options: Mapping[st
     return None
 
 
-class RemoteNetwork:
-    """A network whose hosts are machines themselves, with the links that they have; see the Network contract."""
+class MachinesNetwork:
+    """What every network on machines is, whether they are its hosts or carry parts of it; see the Network contract."""
 
-    shaped = False
-
-    def __init__(self, topology: Topology, sessions: Sessions) -> None:
-        self.topology, self._sessions = topology, sessions
-        self.machine_of: Mapping[str, str] = sessions.inventory.file.hosts
-        self.addresses = {node: inner_address(sessions[name]) for node, name in self.machine_of.items()}
-        self._hosts = {node: _open_host(sessions[name], node) for node, name in self.machine_of.items()}
-        self.mechanisms: Mapping[str, str] = dict.fromkeys(topology.links, "real")
-        self.notes: Mapping[str, str] = {"links": "those between the machines, as they are"}
+    def __init__(
+        self, topology: Topology, sessions: Sessions, machine_of: Mapping[str, str], hosts: Mapping[str, RemoteHost]
+    ) -> None:
+        self.topology, self.machine_of = topology, machine_of
+        self._sessions, self._hosts = sessions, hosts
 
     def host(self, name: str) -> RemoteHost:
-        """The machine that is this host; KeyError for a node that no machine is."""
+        """The host or router of this name; KeyError for a switch, for what no machine is, and for an unknown name."""
         return self._hosts[name]
-
-    def shape(self, end: End, shape: Shape) -> None:
-        """Raises UsageError: real links are taken as they are."""
-        raise UsageError(f"The link {end.link} is real: it has no shape that could be changed (see `links: shaped`).")
-
-    def connect(self, link: str, up: bool) -> None:
-        """Raises UsageError: real links are taken as they are."""
-        raise UsageError(f"The link {link} is real: it cannot be cut or mended (see `links: shaped`).")
-
-    def counters(self) -> Mapping[End, Counters]:
-        """Nothing: the links of the topology are none of the machines'."""
-        return {}
-
-    def lateness(self) -> Lateness | None:
-        """None: no packet passes through a program of ours."""
-        return None
 
     def check(self) -> None:
         """Raise MachineLost if a machine no longer answers."""
@@ -192,8 +172,39 @@ class RemoteNetwork:
         return self._sessions.rows()
 
     def gather(self, folder: Path) -> None:
-        """Copy the hosts' folders to this machine."""
-        gather(tuple(self._hosts.values()), folder)
+        """Copy the hosts' folders to ``folder/<host>`` of this machine."""
+        for name, host in self._hosts.items():
+            host.fetch(folder / name)
+
+
+class RemoteNetwork(MachinesNetwork):
+    """A network whose hosts are machines themselves, with the links that they have."""
+
+    shaped = False
+
+    def __init__(self, topology: Topology, sessions: Sessions) -> None:
+        machine_of = sessions.inventory.file.hosts
+        self.addresses = {node: inner_address(sessions[name]) for node, name in machine_of.items()}
+        hosts = {node: _open_host(sessions[name], node) for node, name in machine_of.items()}
+        super().__init__(topology, sessions, machine_of, hosts)
+        self.mechanisms: Mapping[str, str] = dict.fromkeys(topology.links, "real")
+        self.notes: Mapping[str, str] = {"links": "those between the machines, as they are"}
+
+    def shape(self, end: End, shape: Shape) -> None:
+        """Raises UsageError: real links are taken as they are."""
+        raise UsageError(f"The link {end.link} is real: it has no shape that could be changed (see `links: shaped`).")
+
+    def connect(self, link: str, up: bool) -> None:
+        """Raises UsageError: real links are taken as they are."""
+        raise UsageError(f"The link {link} is real: it cannot be cut or mended (see `links: shaped`).")
+
+    def counters(self) -> Mapping[End, Counters]:
+        """Nothing: the links of the topology are none of the machines'."""
+        return {}
+
+    def lateness(self) -> Lateness | None:
+        """None: no packet passes through a program of ours."""
+        return None
 
     @property
     def pairs(self) -> Iterator[tuple[str, str]]:

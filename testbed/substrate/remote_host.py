@@ -134,11 +134,3 @@ class RemoteHost:
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.exists():
                 place.write_text(text, encoding="utf-8")
-
-
-def gather(hosts: Sequence[RemoteHost], folder: Path) -> None:
-    """Copy the folders of all hosts to ``folder/<host>`` of this machine."""
-    for host in hosts:
-        host.fetch(folder / host.name)
-
-

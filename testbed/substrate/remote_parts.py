@@ -12,14 +12,13 @@ from typing import Any
 
 from testbed.errors import InputError, UsageError
 from testbed.shaping.base import Counters, Lateness
-from testbed.substrate.away import Program
 from testbed.substrate.base import LimitUse
 from testbed.substrate.part_network import sum_of, worst
 from testbed.substrate.partition import partition
 from testbed.substrate.parts import Parts, assign, relieved, split
 from testbed.substrate.parts_wire import shape_to_wire, to_wire
-from testbed.substrate.remote import MachinesLook, Sessions
-from testbed.substrate.remote_host import RemoteHost, gather
+from testbed.substrate.remote import MachinesNetwork, Sessions
+from testbed.substrate.remote_host import RemoteHost
 from testbed.substrate.remote_session import Session
 from testbed.substrate.remote_trunks import Agreed, agree
 from testbed.topology.model import End, Link, Topology
@@ -31,28 +30,26 @@ _CHECK_EVERY_S = 1.0
 _BY_DETAIL = ("none", "relay", "tbf", "netem")  # from what tells most of packets to what tells least
 
 
-class PartsNetwork:
-    """A network in parts on several machines; see the Network contract."""
+class PartsNetwork(MachinesNetwork):
+    """A network in parts on several machines."""
 
-    def __init__(self, parts: Parts, sessions: Sessions, agreed: Agreed, opened: Mapping[str, Any]) -> None:
-        self.topology, self._parts, self._sessions = parts.whole, parts, sessions
-        self._taken = agreed.taken_s if sessions.inventory.file.latency == "subtract" else {}
-        self.machine_of = parts.owner
-        self._hosts = {
+    def __init__(
+        self, parts: Parts, sessions: Sessions, agreed: Agreed, taken: Mapping[str, float], opened: Mapping[str, Any]
+    ) -> None:
+        """``taken``: for each cut link what the way between its machines takes off its delay, in seconds."""
+        hosts = {
             node: RemoteHost(sessions[name], node, Path(folder))
             for name, told in opened.items() for node, folder in told["hosts"].items()
         }  # fmt: skip
+        super().__init__(parts.whole, sessions, parts.owner, hosts)
+        self._parts, self._taken = parts, taken
         self.mechanisms: Mapping[str, str] = _mechanisms(parts.whole, opened)
         of_parts = {f"{name}: {key}": note for name, told in opened.items() for key, note in told["notes"].items()}
-        self.notes: Mapping[str, str] = {**agreed.notes(parts, bool(self._taken)), **of_parts}
+        self.notes: Mapping[str, str] = {**agreed.notes(parts, bool(taken)), **of_parts}
         self._rows: dict[str, list[list[Any]]] = {name: [] for name in sessions.by_name}
         self.refused = dict.fromkeys(sessions.by_name, 0)
         """Of each machine, how many datagrams its tunnel refused as strangers', when it was last asked."""
         self._checked = 0.0
-
-    def host(self, name: str) -> RemoteHost:
-        """The host or router of this name; KeyError for a switch or an unknown name."""
-        return self._hosts[name]
 
     def shape(self, end: End, shape: Shape) -> None:
         """Change what leaves one end, at the machine that has it; raises ShapeNotInForce."""
@@ -87,31 +84,15 @@ class PartsNetwork:
 
     def check(self) -> None:
         """Raise MachineLost if a machine no longer answers, ShapeNotInForce if one no longer moves packets."""
-        self._sessions.check()
+        super().check()
         if time.monotonic() >= self._checked:
             self._sessions.each(lambda session: session.ask("part.check"))
             self._checked = time.monotonic() + _CHECK_EVERY_S
-
-    def now(self) -> float:
-        """Seconds on the driver's monotonic clock."""
-        return time.monotonic()
-
-    def look(self, programs: Sequence[Program]) -> MachinesLook:
-        """A look at these programs and at all machines."""
-        return self._sessions.look(programs, self.machine_of)
-
-    def machines(self) -> Mapping[str, Mapping[str, Any]]:
-        """What each machine is, and its clock."""
-        return self._sessions.rows()
 
     def limit_use(self) -> Mapping[str, LimitUse]:
         """What the limits of each host that has some have done so far."""
         told = self._sessions.each(lambda session: {} if session.lost else session.ask("part.limits"))
         return {name: LimitUse(*use) for each in told for name, use in each.items()}
-
-    def gather(self, folder: Path) -> None:
-        """Copy the hosts' folders to this machine."""
-        gather(tuple(self._hosts.values()), folder)
 
     def settle(self) -> None:
         """Return when routers that find their ways by themselves have found them."""
@@ -156,10 +137,9 @@ def open_parts(
         later={link: [relieved(each, taken.get(link, 0.0)) for each in shapes] for link, shapes in later.items()},
     )  # fmt: skip
     opened = dict(zip(sessions.by_name, sessions.each(order), strict=True))
-    network = PartsNetwork(parts, sessions, agreed, opened)
+    network = PartsNetwork(parts, sessions, agreed, taken, opened)
     with ExitStack() as undo:
         undo.callback(network.gather, folder)
-        undo.callback(sessions.each, Session.follow_clocks)
         network.settle()
         yield network
 
