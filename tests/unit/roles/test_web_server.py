@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import tracemalloc
 
 import pytest
 from web_served import GET, Served, reply, served, until
@@ -84,6 +85,21 @@ def test_noise_never_breaks_the_reader_nor_makes_it_hold_more_than_it_may() -> N
             refused += 1
             assert 400 <= error.status <= 505 and str(error)
     assert refused > 500 and whole > 500
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "cut"), [(b"", GET, 4), (CHUNKED, b"1\r\nx\r\n", 1)], ids=["requests", "chunks"]
+)
+def test_what_was_read_is_let_go_where_no_piece_ends_with_a_request(first: bytes, again: bytes, cut: int) -> None:
+    reader = RequestReader(WebLimits(), WebText())
+    reader.feed(first + again[:cut])
+    tracemalloc.start()
+    for _ in range(40_000):
+        reader.feed(again[cut:] + again[:cut])
+        assert (reader.next() is None) == bool(first)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 150_000
 
 
 def test_any_verb_several_headers_of_one_name_and_encoded_targets_come_as_sent() -> None:
