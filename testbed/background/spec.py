@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
+from testbed.document import Patterns
 from testbed.units import RATES, Delay, Frequency, Size, Unit, parse, refuse, write
 
 Protocol = Literal["udp", "tcp", "icmp"]
@@ -23,12 +24,7 @@ def _load(value: object) -> float:
     return parse(value, RATES, "a rate with its unit, such as 10Mbit (bit, kbit, Mbit, Gbit; per second)", "Mbit")
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Load = Annotated[float, BeforeValidator(_load), PlainSerializer(lambda v: write(v, RATES)), Unit("rate")]
-Patterns = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

@@ -5,14 +5,16 @@
     model = document.into(Model)             # a frozen model, or one InputError with all problems
     model = load(path, Model)                # the short way: read and into
 
-``source.py`` turns YAML into data, ``wording.py`` turns the errors of pydantic into sentences.
+``source.py`` turns YAML into data, ``wording.py`` turns the errors of pydantic into sentences, ``lists.py`` has types for
+models whose lists may be written as one name.
 """
 
 from testbed.document.document import Attempt, Document, in_order, load, parse, parse_document, read, set_path
+from testbed.document.lists import Names, Patterns, listed
 from testbed.document.source import Place, dotted
 from testbed.document.wording import Finding, nearest, show
 
 __all__ = [
-    "Attempt", "Document", "Finding", "Place", "dotted", "in_order", "load", "nearest", "parse", "parse_document",
-    "read", "set_path", "show",
+    "Attempt", "Document", "Finding", "Names", "Patterns", "Place", "dotted", "in_order", "listed", "load", "nearest",
+    "parse", "parse_document", "read", "set_path", "show",
 ]

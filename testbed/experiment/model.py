@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from testbed.background.flows import Flow
 from testbed.background.spec import Entry as Background
-from testbed.document import Document
+from testbed.document import Document, Names
 from testbed.experiment.claims import Published
 from testbed.roles.api import Function, Parameters, System
 from testbed.timeline.actions import NOTHING, Timetable
@@ -23,13 +23,6 @@ from testbed.topology.model import Topology
 from testbed.twin.options import TwinOptions
 from testbed.units import Delay, Size
 from testbed.workload.spec import Workload
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class _Part(BaseModel):

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from testbed.document import Document, Finding, nearest, read
+from testbed.document import Document, Finding, listed, nearest, read
 from testbed.errors import InputError
 from testbed.topology.model import Topology
 from testbed.units import refuse
@@ -42,10 +42,6 @@ def _jump(value: str) -> str:
     if found is None or not 0 < int(found["port"] or 22) < 65536:
         raise refuse("the SSH server to go through, such as me@gateway.example.org:22")
     return value
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _inner(value: str) -> str:
@@ -86,7 +82,7 @@ class InventoryFile(_Entry):
 
     machines: Mapping[str, Machine] = Field(min_length=1, description="The machines by name.")
     hosts: Mapping[str, str] = Field({}, description="Host or router of the network -> the machine that it is.")
-    parts: Mapping[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]] = Field(
+    parts: Mapping[str, Annotated[tuple[str, ...], BeforeValidator(listed)]] = Field(
         {}, description="Machine -> the nodes that it carries in namespaces: names, patterns (`edge*`) or `tag:x`."
     )
     links: Literal["real", "shaped"] = Field(
