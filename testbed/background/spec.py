@@ -49,10 +49,8 @@ class Fixed(_Part):
         return self.size
 
 
-class Uniform(_Part):
-    """Each packet draws a payload between two sizes, all alike."""
-
-    model: Literal["uniform"] = Field(description="Evenly spread sizes.")
+class _Between(_Part):
+    model: str
     least: Size = Field(0, description="Smallest payload.")
     most: Size = Field(le=65_000, description="Largest payload.")
 
@@ -63,39 +61,33 @@ class Uniform(_Part):
         return self
 
     @property
-    def mean(self) -> float:
-        """Mean payload in bytes."""
-        return (self.least + self.most) / 2
-
-    @property
     def largest(self) -> int:
         """Largest payload in bytes."""
         return self.most
 
 
-class Exponential(_Part):
+class Uniform(_Between):
+    """Each packet draws a payload between two sizes, all alike."""
+
+    model: Literal["uniform"] = Field(description="Evenly spread sizes.")
+
+    @property
+    def mean(self) -> float:
+        """Mean payload in bytes."""
+        return (self.least + self.most) / 2
+
+
+class Exponential(_Between):
     """Each packet draws a payload, many small ones and few large ones; what is beyond the limits is set to them."""
 
     model: Literal["exponential"] = Field(description="Exponentially distributed sizes.")
     size: Size = Field(gt=0, le=65_000, description="Mean of the distribution, before it is cut at the limits.")
-    least: Size = Field(0, description="Smallest payload.")
     most: Size = Field(1400, le=65_000, description="Largest payload.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.least > self.most:
-            raise refuse("a `least` that is not above `most`")
-        return self
 
     @property
     def mean(self) -> float:
         """Mean payload in bytes, the limits in force."""
         return self.least + self.size * (exp(-self.least / self.size) - exp(-self.most / self.size))
-
-    @property
-    def largest(self) -> int:
-        """Largest payload in bytes."""
-        return self.most
 
 
 Payload = Fixed | Uniform | Exponential
