@@ -10,11 +10,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+import emulated_fleet
 import pytest
 from test_wsk_npm_client import CLIENT, ZIP
 from wsk_live import GUEST, clean_environment
@@ -22,26 +21,21 @@ from wsk_live import GUEST, clean_environment
 sys.path.insert(0, str(Path(__file__).parents[2] / "integration"))
 from in_arena import passes
 
-from testbed.deploy.fleet import Fleet, deploy
-from testbed.deploy.forks import fork_server
-from testbed.experiment.load import load
+from roles.openwhisk.options import PORT
 from testbed.places import home
-from testbed.plan import specs
-from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate
 
 pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay")]
 HERE = Path(__file__).parent
-READY_S = 60.0
 SLOW = "import time\ndef main(p):\n    time.sleep(p.get('s', 0))\n    return {'x': p}"
 
 
-@dataclass
-class Emulated:
-    """What is up."""
+class Emulated(emulated_fleet.Emulated):
+    """What is up, and short ways to ask it."""
 
-    network: NetnsNetwork
-    fleet: Fleet
-    server: str
+    @property
+    def server(self) -> str:
+        """``host:port`` of the server."""
+        return f"{self.experiment.topology.address('s')}:{PORT}"
 
     def curl(self, verb: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and data that the client's machine gets."""
@@ -52,11 +46,6 @@ class Emulated:
         assert done.status == 0, done.stderr
         text, _, code = done.stdout.rpartition("\n")
         return int(code), json.loads(text)
-
-    def again(self, node: str, role: str) -> None:
-        """Kill an agent and start it anew."""
-        self.fleet.restart(node, role)
-        self.fleet.wait_ready(READY_S)
 
     def until(self, question: Callable[[], tuple[int, Any]], status: int = 200) -> Any:
         """Ask until the status is as wanted; the data then."""
@@ -71,16 +60,8 @@ def on_star(story: Callable[[Emulated], None]) -> None:
     """Play a story on a network of its own."""
 
     def work() -> None:
-        experiment = load(HERE / "wsk_emulated.yaml", ())
-        with TemporaryDirectory() as folder:
-            place = Path(folder)
-            with (
-                NetnsSubstrate().open(experiment.topology, place / "hosts", 1, {}) as network,
-                fork_server([experiment.system.name], place / "forks.log") as forks,
-                deploy(network, specs(experiment, place / "schedules"), forks) as fleet,
-            ):
-                fleet.wait_ready(READY_S)
-                story(Emulated(network, fleet, f"{experiment.topology.address('s')}:3233"))
+        with emulated_fleet.emulated(Emulated, HERE / "wsk_emulated.yaml") as star:
+            story(star)
 
     passes(work)
 

@@ -7,46 +7,33 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from testbed.places import home, open_home
 
 open_home()
 
+import emulated_fleet  # noqa: E402
 from so_asking import ALL, Checked  # noqa: E402
 from so_bad import BAD  # noqa: E402
 from so_checks import CHECKS  # noqa: E402
 
 from roles.session_offloading.messages import PORT  # noqa: E402
-from testbed.deploy.fleet import Fleet, deploy  # noqa: E402
-from testbed.deploy.forks import fork_server  # noqa: E402
-from testbed.experiment.load import load  # noqa: E402
-from testbed.experiment.model import Experiment  # noqa: E402
-from testbed.plan import specs  # noqa: E402
 from testbed.roles.http import HttpClient  # noqa: E402
 from testbed.roles.web import WebReply, WebRequest, fields  # noqa: E402
-from testbed.substrate.netns import NetnsNetwork, NetnsSubstrate  # noqa: E402
 
 HERE = Path(__file__).parent
 EXPERIMENT = HERE / "so_emulated.yaml"
-READY_S = 60.0
 
 
-@dataclass
-class Emulated:
-    """What is up."""
-
-    network: NetnsNetwork
-    fleet: Fleet
-    experiment: Experiment
+class Emulated(emulated_fleet.Emulated):
+    """What is up, and short ways to ask it."""
 
     def ask(self, argv: Sequence[str], timeout: float = 240.0) -> tuple[int, str]:
         """Run a program on the client's machine; its status, and all that it said."""
-        paths = os.pathsep.join([str(home()), str(HERE)])
+        paths = os.pathsep.join(map(str, (home(), HERE, HERE.parents[1])))
         done = self.network.host("c1").run(["env", f"PYTHONPATH={paths}", *argv], check=False, timeout=timeout)
         return done.status, done.stdout + done.stderr
 
@@ -60,19 +47,9 @@ class Emulated:
         return self.ask([sys.executable, __file__, json.dumps(self.addresses), *names])
 
 
-@contextmanager
-def emulated(*sets: str, path: Path = EXPERIMENT) -> Iterator[Emulated]:
+def emulated(*sets: str, path: Path = EXPERIMENT) -> AbstractContextManager[Emulated]:
     """The tree, up and ready; to be called in an arena. ``sets`` change the experiment."""
-    experiment = load(path, sets)
-    with TemporaryDirectory() as folder:
-        place = Path(folder)
-        with (
-            NetnsSubstrate().open(experiment.topology, place / "hosts", 1, {}) as network,
-            fork_server([experiment.system.name], place / "forks.log") as forks,
-            deploy(network, specs(experiment, place / "schedules"), forks) as fleet,
-        ):
-            fleet.wait_ready(READY_S)
-            yield Emulated(network, fleet, experiment)
+    return emulated_fleet.emulated(Emulated, path, sets)
 
 
 class Http:
