@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from under_faults import first, found, said, wrong
 from wsk_world import Star
 
 from roles.openwhisk.activation import Done
@@ -17,19 +18,15 @@ from roles.openwhisk.entities import Action
 from roles.openwhisk.kinds import box as new_box
 from roles.openwhisk.pool import Pool
 from roles.openwhisk.system import SYSTEM
-from roles.openwhisk.throttle import Throttle
+from roles.openwhisk.throttle import Throttle, Use
 from testbed.experiment.load import load
-from testbed.explore.exploring import Finding, Search, explore
+from testbed.explore.exploring import Search
 from testbed.explore.faults import KINDS, Chances
-from testbed.roles.api import CallFailed, Observed
+from testbed.roles.api import CallFailed
 
 EXPLORED = Path(__file__).parent / "wsk_explored.yaml"
 SHORT = ("workload.duration=30s",)
 ALONE = ("place.worker=[]", 'settings.openwhisk.server={"keep_alive": "3s", "most_waiting": 6, "answer_wait": "5s"}')
-
-
-def said(findings: list[Finding]) -> list[str]:
-    return [f"seed {each.seed}: {each.violation.invariant}: {each.violation.sentence}" for each in findings]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +35,7 @@ def said(findings: list[Finding]) -> list[str]:
 )
 def test_servers_keep_their_promises_under_every_kind_of_fault(settings: tuple[str, ...], seeds: range) -> None:
     search = Search(load(EXPLORED, (*SHORT, *settings)), Chances(tuple(KINDS)), lasting_s=50.0)
-    assert said([finding for part in explore(search, seeds) for finding in part.findings]) == []
+    assert said(found(search, seeds)) == []
 
 
 async def _silent(self: Balancer, invoker: Invoker, job: Job) -> None:
@@ -71,8 +68,6 @@ def _roomy(self: Pool, action: Action, gone: list[Box]) -> Box:
 
 def _open(self: Throttle, namespace: str, wall: float) -> None:
     """Nobody is refused."""
-    from roles.openwhisk.throttle import Use
-
     self.uses.setdefault(namespace, Use()).in_flight += 1
 
 
@@ -91,8 +86,7 @@ def test_a_system_that_forgets_is_found_out(
     monkeypatch.setattr(kind, name, instead)
     experiment = load(EXPLORED, ("workload.duration=30s", "workload.traffic[0].arrivals.rate=12/s"))
     search = Search(experiment, Chances(tuple(faults.split(","))), lasting_s=50.0)
-    found = (search.tell(seed).violation for seed in range(1, 9))
-    assert next((each.invariant for each in found if each is not None), "") == violated
+    assert first(search, range(1, 9)) == violated
 
 
 def _counted_wrong(star: Star) -> None:
@@ -118,16 +112,9 @@ def _in_flight(star: Star) -> None:
 def test_each_invariant_sees_what_it_is_for(falsify: Callable[[Star], None], violated: str) -> None:
     async def story(star: Star) -> tuple[set[str], set[str]]:
         await star.invoke("quick")
-        before = _wrong(star)
+        before = wrong(SYSTEM, star.world.loop.now, star.world.agents)
         falsify(star)
         await asyncio.sleep(0)
-        return before, _wrong(star)
+        return before, wrong(SYSTEM, star.world.loop.now, star.world.agents)
 
     assert Star().run(story) == (set(), {violated})
-
-
-def _wrong(star: Star) -> set[str]:
-    agents = {name: agent.role for name, agent in star.world.agents.items()}
-    now = star.world.loop.now
-    seen = Observed(now=now, agents=agents, started={}, since=now - 999, ended={}, dead={})
-    return {each.name for each in SYSTEM.invariants if list(each.check(seen))}

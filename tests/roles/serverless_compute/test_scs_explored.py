@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from scs_twin import Platform, function
+from under_faults import first, found, said, wrong
 
 from roles.serverless_compute.cluster import Cluster
 from roles.serverless_compute.head import Head
@@ -19,17 +20,12 @@ from roles.serverless_compute.node import Node
 from roles.serverless_compute.state import Call
 from roles.serverless_compute.system import SYSTEM
 from testbed.experiment.load import load
-from testbed.explore.exploring import Finding, Search, explore
+from testbed.explore.exploring import Search
 from testbed.explore.faults import KINDS, Chances
-from testbed.roles.api import Observed
 
 EXPLORED = Path(__file__).parent / "scs_explored.yaml"
 SHORT = ("workload.duration=30s",)
 HEAD = "settings.serverless_compute.head"
-
-
-def said(findings: list[Finding]) -> list[str]:
-    return [f"seed {each.seed}: {each.violation.invariant}: {each.violation.sentence}" for each in findings]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +38,7 @@ def said(findings: list[Finding]) -> list[str]:
 )
 def test_the_service_keeps_its_promises_under_every_kind_of_fault(settings: tuple[str, ...], seeds: range) -> None:
     search = Search(load(EXPLORED, (*SHORT, *settings)), Chances(tuple(KINDS)), lasting_s=60.0)
-    assert said([finding for part in explore(search, seeds) for finding in part.findings]) == []
+    assert said(found(search, seeds)) == []
 
 
 # What a service is like that forgets something, and the promise that it breaks then.
@@ -74,8 +70,7 @@ def test_a_service_that_forgets_is_found_out(
 ) -> None:
     monkeypatch.setattr(kind, name, instead)
     search = Search(load(EXPLORED, SHORT), Chances((kinds,)), lasting_s=60.0)
-    found = (search.tell(seed).violation for seed in range(1, 11))
-    assert next((each.invariant for each in found if each is not None), "") == violated
+    assert first(search, range(1, 11)) == violated
 
 
 # What each invariant looks at: a state of affairs that is right, with one thing made wrong.
@@ -147,21 +142,15 @@ def _dead(platform: Platform) -> None:
 def test_each_invariant_sees_what_it_is_for(falsify: Callable[[Platform], None], violated: str, scheduler: str) -> None:
     platform = Platform(function("f", 3), idle_timeout="9s", scheduler=scheduler)
 
-    def wrong() -> set[str]:
-        now = platform.world.loop.now
-        agents = {name: agent.role for name, agent in platform.agents.items()}
-        seen = Observed(now=now, agents=agents, started={}, since=now - 99, ended={}, dead={})
-        return {each.name for each in SYSTEM.invariants if list(each.check(seen))}
-
     async def story() -> tuple[set[str], set[str]]:
         await platform.call(0)
         second = asyncio.ensure_future(platform.call(15))
         await platform.until(16.5 if falsify in (_not_ordered, _too_many) else 19)
-        before = wrong()
+        before = wrong(SYSTEM, platform.world.loop.now, platform.agents)
         falsify(platform)
         await asyncio.sleep(0)
         second.cancel()
-        return before, wrong()
+        return before, wrong(SYSTEM, platform.world.loop.now, platform.agents)
 
     before, after = platform.run(story)
     assert before == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_soe_explored import found, said
+from under_faults import found, said
 
 from roles.serverless_on_edge.asynchronous import Asynchronous
 from roles.serverless_on_edge.chain_client import Chains

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from under_faults import found, said
 
 from roles.serverless_on_edge.controller import Controller
 from testbed.experiment.load import load
-from testbed.explore.exploring import Finding, Search, explore
+from testbed.explore.exploring import Search
 from testbed.explore.faults import KINDS, Chances
 
 QUICKSTART = Path("experiments/quickstart.yaml")
@@ -42,15 +43,6 @@ def edge(tmp_path: Path) -> Path:
     path = tmp_path / "edge.yaml"
     path.write_text(NETWORK, encoding="utf-8")
     return path
-
-
-def found(search: Search, seeds: range) -> list[Finding]:
-    """All that is found."""
-    return [finding for part in explore(search, seeds) for finding in part.findings]
-
-
-def said(findings: list[Finding]) -> list[str]:
-    return [f"seed {each.seed}: {each.violation.invariant}: {each.violation.sentence}" for each in findings]
 
 
 def test_the_quickstart_survives_thirty_runs_with_every_kind_of_fault() -> None:
