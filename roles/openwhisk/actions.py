@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roles.openwhisk.auth import Identity, namespace_of
-from roles.openwhisk.bodies import ActionBody, ExecBody, LimitsBody, is_zip, json_of, main_of, read
+from roles.openwhisk.bodies import ActionBody, ExecBody, LimitsBody, is_zip, json_of, main_of, read, values
 from roles.openwhisk.entities import (
     KINDS,
     SEQUENCE,
@@ -20,9 +20,8 @@ from roles.openwhisk.entities import (
     family,
     next_version,
     resolved,
-    values_of,
 )
-from roles.openwhisk.errors import EXISTS, OTHER_KIND, Refused, malformed, missing, too_big
+from roles.openwhisk.errors import EXISTS, OTHER_KIND, Refused, malformed, missing, not_allowed, too_big
 from roles.openwhisk.invoking import Invoking
 from roles.openwhisk.kinds import modelled
 from roles.openwhisk.names import DEFAULT, Full, Route, action_name, flag, full_name, whole, window
@@ -37,7 +36,6 @@ ANYWHERE: Fields = (
     ("access-control-allow-methods", "GET, DELETE, POST, PUT, HEAD"),
 )
 _JSON: Fields = (("content-type", "application/json"), *ANYWHERE)
-_ALLOWED = (("allow", "GET, PUT, DELETE, POST"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Actions:
             return told(200, self._put(name, request, flag(where.query, "overwrite")).data())
         if request.verb == "DELETE":
             return told(200, self._delete(name).data())
-        raise Refused(405, "HTTP method not allowed, supported methods: GET, PUT, DELETE, POST", _ALLOWED)
+        raise not_allowed("GET", "PUT", "DELETE", "POST")
 
     def _is_folder(self, request: WebRequest) -> bool:
         """Whether the path ends in a slash: a package's actions, not an action."""
@@ -88,7 +86,7 @@ class Actions:
 
     def _list(self, request: WebRequest, where: Route, namespace: str) -> WebReply:
         if request.verb != "GET":
-            raise Refused(405, "HTTP method not allowed, supported methods: GET", (("allow", "GET"),))
+            raise not_allowed("GET")
         skip, limit = window(where.query, "actions")
         package = where.parts[0] if where.parts else None
         if package is not None and self._store.package(namespace, package) is None:
@@ -130,11 +128,10 @@ class Actions:
     def _changed(self, old: Action, body: ActionBody, *, is_new: bool) -> Action:
         code = old.code if body.exec is None else self._code(old.name, body.exec)
         annotations: Values = {"provide-api-key": False} if is_new else dict(old.annotations)
-        annotations |= values_of([each.model_dump() for each in body.annotations or ()])
+        annotations |= values(body.annotations)
         annotations = {key: value for key, value in annotations.items() if key not in body.delAnnotations}
         annotations["exec"] = code.kind
-        parameters = old.parameters if body.parameters is None else values_of(
-            [each.model_dump() for each in body.parameters])  # fmt: skip
+        parameters = old.parameters if body.parameters is None else values(body.parameters)
         if (size := len(json.dumps(parameters))) > self._options.payload:
             raise too_big("Parameters", size, self._options.payload)
         return replace(
@@ -169,13 +166,12 @@ class Actions:
 
     def _limits(self, old: Limits, body: LimitsBody) -> Limits:
         options = self._options
-        given = Limits(
+        return Limits(
             _within("time limit", body.timeout, old.timeout_ms, options.min_time * 1000, options.max_time * 1000),
             _within("memory", body.memory, old.memory_mb, options.min_memory / MB, options.max_memory / MB),
             _within("log size", body.logs, old.logs_mb, 0, 10),
             _within("concurrency", body.concurrency, old.concurrency, 1, 1),
         )
-        return given
 
     def _delete(self, name: Full) -> Action:
         action = self._store.action(name)

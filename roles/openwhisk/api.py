@@ -7,7 +7,7 @@ from typing import Any
 from roles.openwhisk.actions import ANYWHERE, Actions, Wish
 from roles.openwhisk.activation import Activation, Activations
 from roles.openwhisk.auth import Identity, Keys, namespace_of
-from roles.openwhisk.errors import NO_ROUTE, Refused, missing, refusal
+from roles.openwhisk.errors import NO_ROUTE, Refused, missing, not_allowed, refusal
 from roles.openwhisk.invoking import Invoking
 from roles.openwhisk.names import Route, activation_id, flag, route, whole, window
 from roles.openwhisk.options import ServerOptions
@@ -161,4 +161,4 @@ def _shown(record: Activation, docs: bool) -> dict[str, Any]:
 def _reading(request: WebRequest) -> None:
     """Refuse (405) what would change something."""
     if request.verb != "GET":
-        raise Refused(405, "HTTP method not allowed, supported methods: GET", (("allow", "GET"),))
+        raise not_allowed("GET")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from roles.openwhisk.entities import Values
 from roles.openwhisk.errors import Refused, malformed
 from testbed.roles.web import WebRequest
 
@@ -76,6 +77,11 @@ class PackageBody(_Body):
     binding: BindingBody | dict[str, Any] | None = None
     version: StrictStr | None = Field(None, pattern=_VERSION)
     publish: StrictBool | None = None
+
+
+def values(listed: list[Pair] | None) -> Values:
+    """Parameters or annotations as they are kept; of several with one name the last."""
+    return {each.key: each.value for each in listed or ()}
 
 
 def read(kind: type[Body], request: WebRequest) -> Body:

@@ -32,6 +32,12 @@ def malformed(why: str) -> Refused:
     return Refused(400, f"The request content was malformed:\n{why}")
 
 
+def not_allowed(*verbs: str) -> Refused:
+    """This path is for these verbs alone."""
+    allowed = ", ".join(verbs)
+    return Refused(405, f"HTTP method not allowed, supported methods: {allowed}", (("allow", allowed),))
+
+
 def too_big(what: str, size: int, most: int) -> Refused:
     """``what`` has more bytes than it may have."""
     return Refused(413, f"{what} larger than allowed: {size} > {most} bytes.")

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from roles.openwhisk.auth import Identity, namespace_of
-from roles.openwhisk.bodies import BindingBody, PackageBody, read
-from roles.openwhisk.entities import Action, Package, next_version, values_of
-from roles.openwhisk.errors import EXISTS, NO_ROUTE, OTHER_KIND, Refused, malformed, missing
+from roles.openwhisk.bodies import BindingBody, PackageBody, read, values
+from roles.openwhisk.entities import Action, Package, next_version
+from roles.openwhisk.errors import EXISTS, NO_ROUTE, OTHER_KIND, Refused, malformed, missing, not_allowed
 from roles.openwhisk.names import DEFAULT, Full, Route, flag, named, window
 from roles.openwhisk.store import Store
 from testbed.roles.web import WebReply, WebRequest, told
@@ -35,8 +35,7 @@ class Packages:
         if request.verb == "PUT":
             return told(200, self._put(namespace, name, package, request, flag(where.query, "overwrite")).data())
         if request.verb not in ("GET", "DELETE"):
-            raise Refused(405, "HTTP method not allowed, supported methods: GET, PUT, DELETE",
-                          (("allow", "GET, PUT, DELETE"),))  # fmt: skip
+            raise not_allowed("GET", "PUT", "DELETE")
         if package is None:
             if self._store.action(Full(namespace, "", name)) is not None:
                 raise Refused(409, OTHER_KIND)
@@ -47,7 +46,7 @@ class Packages:
 
     def _list(self, request: WebRequest, where: Route, namespace: str) -> WebReply:
         if request.verb != "GET":
-            raise Refused(405, "HTTP method not allowed, supported methods: GET", (("allow", "GET"),))
+            raise not_allowed("GET")
         skip, limit = window(where.query, "packages")
         found = self.summaries(namespace)
         if flag(where.query, "count"):
@@ -79,12 +78,12 @@ class Packages:
             raise Refused(409, OTHER_KIND)
         binding = self._binding(namespace, old, body)
         package = old or Package(namespace, name)
-        annotations = dict(package.annotations) | _values(body.annotations)
+        annotations = dict(package.annotations) | values(body.annotations)
         if binding is not None:
             annotations["binding"] = {"namespace": binding[0], "name": binding[1]}
         package = replace(
             package, binding=binding, annotations=annotations,
-            parameters=package.parameters if body.parameters is None else _values(body.parameters),
+            parameters=package.parameters if body.parameters is None else values(body.parameters),
             publish=package.publish if body.publish is None else body.publish,
             version=body.version or (package.version if old is None else next_version(package.version)),
             updated=max(round(self._wall() * 1000), package.updated + 1),
@@ -123,7 +122,3 @@ class Packages:
 def _entry(action: Action) -> dict[str, Any]:
     summary = action.summary()
     return {key: summary[key] for key in ("name", "version", "annotations", "updated")}
-
-
-def _values(listed: Any) -> dict[str, Any]:
-    return values_of([each.model_dump() for each in listed or ()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from roles.openwhisk.entities import SEQUENCE, Action, Package, Values
 from roles.openwhisk.errors import OTHER_KIND, Refused, missing
@@ -59,13 +58,11 @@ class Resolver:
         """Refuse (400) a sequence that is too long, has unknown parts, or comes back to itself."""
         if not components:
             raise Refused(400, "No component specified for the sequence.")
-        count = 0
-        for component in self._flat(name, components, most):
-            count += component is not None
+        for count, _ in enumerate(self._flat(name, components, most), 1):
             if count > most:
                 raise Refused(400, f"Too many actions in the sequence: there may be {most}.")
 
-    def _flat(self, name: Full, components: tuple[Full, ...], most: int, depth: int = 0) -> Iterator[Any]:
+    def _flat(self, name: Full, components: tuple[Full, ...], most: int, depth: int = 0) -> Iterator[Action]:
         if depth > most:
             raise Refused(400, "Sequence may not refer to itself.")
         for component in components:
