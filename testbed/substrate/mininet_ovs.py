@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -168,16 +167,7 @@ def _daemon(argv: Sequence[str], fabric: int, undo: ExitStack) -> None:
     """Start a daemon that is gone with the network; what it says is in a file beside its socket."""
     with (_FOLDER / f"{argv[0]}.log").open("wb") as log, entered(fabric):
         child = subprocess.Popen(_found(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    undo.callback(_end, child)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.send_signal(signal.SIGTERM)
-    try:
-        child.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    undo.callback(programs.end, child, _END_S)
 
 
 def _found(argv: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ from testbed.topology.shape import Shape
 
 PROGRAM = "slirp4netns"
 DEVICE = "outside"
-READY_S = 10.0
+READY_S, END_S = 10.0, 2.0
 _RESOLVER = Path("/etc/resolv.conf")
 _OWN, _GATEWAY, _NAMES = 100, 2, 3  # addresses in the subnet between the node and the program
 _SETTINGS = {
@@ -145,7 +145,7 @@ def _started(host: NetnsHost, machine: int, subnet: str, log: Path, undo: ExitSt
         _in_machine(machine, lambda: found.append(subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[writing], start_new_session=True)))
     os.close(writing)
-    undo.callback(_ended, found[0])
+    undo.callback(programs.end, found[0], END_S)
     os.set_blocking(reading, False)
     _await_ready(reading, found[0], log)
     return found[0]
@@ -183,15 +183,6 @@ def _await_ready(reading: int, process: subprocess.Popen[bytes], log: Path) -> N
             said = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"])[-1]
             raise TestbedError(f"{PROGRAM} did not open the way to the outside; it said last: {said}")
         time.sleep(0.01)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(2.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _apply(host: NetnsHost, change: Change) -> None:
