@@ -35,7 +35,8 @@ _KINDS = ("host", "router", "switch")
 _SPEED_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _READ: Mapping[str, frozenset[str]] = {
     "graph": frozenset({"Network", "label", "name", "format", *(f"routing_{key}" for key in Routing.model_fields)}),
-    "node": frozenset({"label", "Latitude", "Longitude", "hyperedge", "kind", "tags"}),
+    "node": frozenset({"label", "Latitude", "Longitude", "hyperedge", "kind", "tags",
+                       *plain.LIMITS.values()}),
     "edge": frozenset({"name", "mtu_bytes", "LinkSpeedRaw", "LinkSpeed", "LinkSpeedUnits", "LinkLabel", "id", "key",
                        *(f"{end}_{family}" for end in ENDS for family in ("ipv4", "ipv6")),
                        *(f"{way}_{key}" for way in WAYS for key in plain.KEYS)}),
@@ -101,7 +102,8 @@ class _Reading:
         name = names.take(label, f"n{node}")
         if data.get("hyperedge") in (1, True, "1", "true"):
             self.notes.append(Note(line, f"The hyper-edge {label} becomes the router {name}, which joins its nodes."))
-        return SketchNode(name, cast(Kind, kind), line, self._tags(data, line), label if label != name else "")
+        return SketchNode(name, cast(Kind, kind), line, self._tags(data, line), label if label != name else "",
+                          plain.limit_entries(data))
 
     def _tags(self, data: Mapping[str, Any], line: int) -> tuple[str, ...]:
         text = data.get("tags", "[]")

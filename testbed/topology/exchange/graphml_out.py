@@ -12,7 +12,7 @@ from xml.etree import ElementTree as Xml
 
 from testbed.document.source import printable
 from testbed.topology.exchange.graphml import ENDS, OWN, WAYS
-from testbed.topology.exchange.plain import Number, unusual
+from testbed.topology.exchange.plain import Number, limits, unusual
 from testbed.topology.model import Link, Node, Topology
 
 _TYPES = {str: "string", int: "long", float: "double"}
@@ -49,6 +49,7 @@ def _node(node: Node) -> Iterator[tuple[str, Number]]:
     yield "kind", node.kind
     if node.tags:
         yield "tags", json.dumps(node.tags)
+    yield from limits(node.limits).items()
 
 
 def _link(link: Link) -> Iterator[tuple[str, Number]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf, nextafter
 
 from testbed import units
+from testbed.topology.limits import Limits, processors_text
 from testbed.topology.shape import Shape
 
 Number = float | int | str | None
@@ -35,6 +36,8 @@ QUANTITIES = (
 DISTRIBUTION, PACKETS, BYTES = "jitter_distribution", "queue_packets", "queue_bytes"
 KEYS = (*(each.plain for each in QUANTITIES), DISTRIBUTION, PACKETS, BYTES)
 """The keys that :func:`plain` makes."""
+LIMITS = {"cpu": "cpu_cores", "cpuset": "cpuset", "memory": "memory_bytes"}
+"""What the limits of a host are called; ``cpuset`` is text such as 0-1,4."""
 
 
 def plain(shape: Shape) -> dict[str, Number]:
@@ -47,6 +50,18 @@ def unusual(shape: Shape) -> dict[str, Number]:
     """The keys of :func:`plain` that differ from a link's that nobody shaped."""
     usual = plain(Shape())
     return {key: value for key, value in plain(shape).items() if value is not None and value != usual[key]}
+
+
+def limits(given: Limits) -> dict[str, Number]:
+    """The limits that are set: cores, numbers of processors, bytes."""
+    values: dict[str, Number] = {"cpu": given.cpu, "cpuset": processors_text(given.cpuset), "memory": given.memory}
+    return {LIMITS[key]: value for key, value in values.items() if value is not None}
+
+
+def limit_entries(values: Mapping[str, object]) -> dict[str, object]:
+    """What a topology file has for the ``values`` of :func:`limits`, whatever else is among them."""
+    found = {key: values[name] for key, name in LIMITS.items() if name in values}
+    return found | ({"memory": f"{found['memory']}B"} if "memory" in found else {})
 
 
 def texts(values: Mapping[str, object]) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""A topology as JSON, resolved: nodes, links, addresses, routes, shapes as plain numbers with the unit in their key."""
+"""A topology as JSON, resolved: nodes, links, addresses, routes, and numbers whose keys name the unit."""
 
 from __future__ import annotations
 
 import json
 
-from testbed.topology.exchange.plain import plain
+from testbed.topology.exchange.plain import limits, plain
 from testbed.topology.model import Interface, Link, Node, Topology
 
 
@@ -24,7 +24,7 @@ def write(topology: Topology) -> str:
 def _node(node: Node) -> dict[str, object]:
     routes = [{"destination": str(each.destination), "gateway": each.gateway, "interface": each.interface}
               for each in node.routes]
-    return {"name": node.name, "kind": node.kind, "tags": list(node.tags), "routes": routes}
+    return {"name": node.name, "kind": node.kind, "tags": list(node.tags), **limits(node.limits), "routes": routes}
 
 
 def _link(link: Link) -> dict[str, object]:

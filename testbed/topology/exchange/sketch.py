@@ -7,7 +7,7 @@ that a problem of the network is told where it is; ``written.py`` makes a file o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from testbed.document import Document, Place
 from testbed.topology.model import Kind
@@ -26,13 +26,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class SketchNode:
-    """A node; ``remark`` stands beside it in a written file."""
+    """A node; ``remark`` stands beside it in a written file, ``limits`` are keys of its entry there."""
 
     name: str
     kind: Kind
     line: int
     tags: tuple[str, ...] = ()
     remark: str = ""
+    limits: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,4 @@ class Sketch:
 
 def _entry(node: SketchNode) -> dict[str, object]:
     kind = {} if node.kind == "host" else {"kind": node.kind}
-    return {**kind, **({"tags": list(node.tags)} if node.tags else {})}
+    return {**kind, **({"tags": list(node.tags)} if node.tags else {}), **node.limits}

@@ -89,6 +89,18 @@ addressing: {ipv6: none}
     assert there_and_back(topology, tmp_path).digest == topology.digest
 
 
+def test_limits_of_hosts_come_back(tmp_path: Path) -> None:
+    topology = parse("""
+nodes: {a: {cpu: 0.3, cpuset: "0-1,4", memory: 123456789B}, b: {memory: 256MB, tags: [x]}, c: {}}
+links: [[a, b], [b, c]]
+""", "net.yaml")
+    assert there_and_back(topology, tmp_path).digest == topology.digest
+    said = json.loads(formats.write(topology, "json"))["nodes"]
+    assert [each.get(key) for each in said for key in ("cpu_cores", "cpuset", "memory_bytes")] == [
+        0.3, "0-1,4", 123456789, None, None, 256000000, None, None, None,
+    ]  # fmt: skip
+
+
 def test_other_programs_read_the_graphml(tmp_path: Path) -> None:
     path = tmp_path / "net.graphml"
     topology = load(home() / "topologies" / "quickstart.yaml")
