@@ -1,6 +1,6 @@
 """The same experiments on every substrate of this machine, one after the other: a table of ratios and one picture.
 
-    python benchmarks/substrates.py [--only netns,vm] [--rounds 1] [--out FOLDER] [--figure docs/figures/side-by-side]
+    python benchmarks/substrates.py [--only "netns;vm"] [--rounds 1] [--out FOLDER] [--figure docs/figures/side-by-side]
 
 Run it as root on an idle machine; it takes about fifteen minutes. Real machines and emulation servers are SSH servers
 in namespaces of this machine, as in the tests. As machines cannot shape delays without the kernel's netem, the links
