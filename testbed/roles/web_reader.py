@@ -68,7 +68,7 @@ class RequestReader:
         elif isinstance(self._buffer, bytes):
             self._buffer, self._at, self._searched = bytearray(self._buffer[self._at :]) + data, 0, 0
         else:
-            del self._buffer[: self._at]  # read already: a peer whose pieces never end with a request adds to it for ever
+            del self._buffer[: self._at]  # or pieces that never end with a request would add to it for ever
             self._at, self._searched = 0, max(0, self._searched - self._at)
             self._buffer += data
 
