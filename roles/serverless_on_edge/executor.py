@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from roles.serverless_on_edge.computer_model import ComputerModel, LoadMeter, Loads, Task
 from testbed.roles.api import Environment, Function
+from testbed.roles.processor import Alarm
 
 WORKERS = "functions"  # the processor that stands for the workers of real functions
 REMEMBERED = 20
@@ -44,7 +45,7 @@ class Simulated:
     def __init__(self, env: Environment, model: ComputerModel) -> None:
         self._env, self._model = env, model
         self._ends: dict[Task, asyncio.Future[None]] = {}
-        self._alarm: float | None = None
+        self._alarm = Alarm(env, model.next_end, self.settle)
 
     async def run(self, name: str, given: str, service_s: float | None) -> Execution:
         """Execute a function, for ``service_s`` if given; raises ValueError if it can never fit into memory."""
@@ -52,7 +53,7 @@ class Simulated:
         task = self._model.arrive(name, len(given), self._env.now(), service_s)
         self._ends[task] = asyncio.get_running_loop().create_future()
         ended = self._ends[task]
-        self._set_alarm()
+        self._alarm.set()
         await ended
         assert task.started is not None and task.finished is not None
         output = self._model.function(name).output(given)
@@ -70,19 +71,6 @@ class Simulated:
             ended = self._ends.pop(task)
             if not ended.done():
                 ended.set_result(None)
-
-    def _set_alarm(self) -> None:
-        end = self._model.next_end()
-        if end is not None and (self._alarm is None or end < self._alarm):
-            self._alarm = end
-            self._env.spawn(self._ring(end))
-
-    async def _ring(self, at: float) -> None:
-        await self._env.sleep(max(0.0, at - self._env.now()))
-        if self._alarm == at:  # else an earlier one was set meanwhile, which sets the next
-            self._alarm = None
-            self.settle()
-            self._set_alarm()
 
 
 class Workers(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,28 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None: ...
+
+
+class Alarm:
+    """Has ``settle`` called when the next piece of work ends; ``end`` tells when that is, None if there is none."""
+
+    def __init__(self, env: Clock, end: Callable[[], float | None], settle: Callable[[], None]) -> None:
+        self._env, self._end, self._settle = env, end, settle
+        self._at: float | None = None
+
+    def set(self) -> None:
+        """Look again when the next piece ends, unless one will look earlier anyhow, who then sets the next alarm."""
+        end = self._end()
+        if end is not None and (self._at is None or end < self._at):
+            self._at = end
+            self._env.spawn(self._ring(end))
+
+    async def _ring(self, at: float) -> None:
+        await self._env.sleep(max(0.0, at - self._env.now()))
+        if self._at == at:  # else an earlier one was set meanwhile, which sets the next
+            self._at = None
+            self._settle()
+            self.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +60,7 @@ class Processor:
     def __init__(self, env: Clock, cores: float | None) -> None:
         self._env, self._cores = env, cores
         self._last = env.now()
-        self._alarm: float | None = None
+        self._alarm = Alarm(env, self._next, self._settle)
         self._running: list[_Piece] = []
 
     async def work(self, seconds: float, within: float | None = None) -> bool:
@@ -51,14 +73,14 @@ class Processor:
         deadline = None if within is None else self._env.now() + within
         piece = _Piece(seconds, deadline, asyncio.get_running_loop().create_future())
         self._running.append(piece)
-        self._set_alarm()
+        self._alarm.set()
         try:
             return await piece.done
         finally:
             if piece in self._running:  # whoever wanted it was cancelled
                 self._settle()
                 self._running = [each for each in self._running if each is not piece]
-                self._set_alarm()
+                self._alarm.set()
 
     def _rate(self) -> float:
         """Seconds of work that each piece is given in a second."""
@@ -88,20 +110,6 @@ class Processor:
         for piece in self._running:
             piece.left -= max(0.0, now - self._last) * self._rate()
         self._last = max(now, self._last)
-
-    def _set_alarm(self) -> None:
-        """Look again when the next piece ends, unless one will look earlier anyhow, who then sets the next alarm."""
-        end = self._next()
-        if end is not None and (self._alarm is None or end < self._alarm):
-            self._alarm = end
-            self._env.spawn(self._ring(end))
-
-    async def _ring(self, at: float) -> None:
-        await self._env.sleep(max(0.0, at - self._env.now()))
-        if self._alarm == at:
-            self._alarm = None
-            self._settle()
-            self._set_alarm()
 
 
 def _end(piece: _Piece, now: float, rate: float) -> float:
