@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from testbed import linux
-from testbed.errors import TestbedError
+from testbed.errors import MachineLacks, TestbedError
 from testbed.substrate import arena, deputy_wire
 from testbed.substrate.deputy_wire import Message
 
@@ -128,6 +128,8 @@ class Server:
 
 
 def _told(error: Exception) -> dict[str, str]:
+    if isinstance(error, MachineLacks):
+        return {"kind": "MachineLacks", "text": error.what, "remedy": error.remedy}
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ in ("builtins", "testbed.errors"))
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return {"kind": kind, "text": text or kind}

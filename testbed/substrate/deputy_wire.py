@@ -3,6 +3,8 @@
     request  {"id": 7, "op": "run", "args": {...}}
     answer   {"id": 7, "ok": {...}}  or  {"id": 7, "error": {"kind": "FileNotFoundError", "text": "..."}}
 
+A machine that lacks something adds its ``remedy``, and ``text`` is then what is missing alone.
+
 A message of more than ``LARGEST`` bytes ends the connection: whoever sends one is broken. Files travel in pieces.
 """
 

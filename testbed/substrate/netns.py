@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from testbed.errors import TestbedError
 from testbed.shaping.base import Counters, Lateness, Mechanism, Shaper, Wire
@@ -19,6 +19,7 @@ from testbed.substrate.cgroups_hosts import open_groups, told
 from testbed.substrate.host import NetnsHost
 from testbed.substrate.layout import Layout
 from testbed.substrate.names import resolve_names
+from testbed.substrate.neighbours import neighbours
 from testbed.substrate.plain import PlainLinks
 from testbed.substrate.probe import probe
 from testbed.topology.model import End, Topology
@@ -147,21 +148,40 @@ class NetnsSubstrate:
         """Build the network; it is gone when the context ends. Each host gets a folder of its name in ``folder``."""
         if not arena.inside():
             raise TestbedError("A namespace network can only be opened in an arena: see run_inside.")
-        mechanisms = choose(topology, later, self.probe())
-        layout = Layout(topology, mechanisms)
         with ExitStack() as undo:
-            spaces = build.Spaces()
-            undo.callback(spaces.close)
-            spaces.groups = open_groups(topology, undo)
-            build.make_spaces(topology, spaces)
-            undo.callback(build.delete, spaces)
-            build.build(topology, layout, spaces)
-            resolve_names(topology, undo)
-            shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
-            hosts = open_hosts(topology, folder.absolute(), spaces, undo)
-            network = NetnsNetwork(topology, mechanisms, hosts, shapers)
+            network = raised(topology, folder.absolute(), seed, later, undo).network
             network.find_ways()
             yield network
+
+
+class Raised(NamedTuple):
+    """A network that has just been built, and what it was built from."""
+
+    network: NetnsNetwork
+    layout: Layout
+    spaces: build.Spaces
+
+
+def raised(
+    topology: Topology, folder: Path, seed: int, later: Mapping[str, Sequence[Shape]], undo: ExitStack,
+    whole: Topology | None = None,
+) -> Raised:  # fmt: skip
+    """Build a network in this arena, without a routing protocol yet; ``undo`` takes it away.
+
+    ``whole``: the network of which it is a part, if it is one. Its hosts are known everywhere by name and address.
+    """
+    mechanisms = choose(topology, later, probe())
+    layout = Layout(topology, mechanisms)
+    spaces = build.Spaces()
+    undo.callback(spaces.close)
+    spaces.groups = open_groups(topology, undo)
+    build.make_spaces(topology, spaces)
+    undo.callback(build.delete, spaces)
+    build.build(topology, layout, spaces, neighbours(whole or topology))
+    resolve_names(whole or topology, undo)
+    shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
+    hosts = open_hosts(topology, folder, spaces, undo)
+    return Raised(NetnsNetwork(topology, mechanisms, hosts, shapers), layout, spaces)
 
 
 def open_hosts(topology: Topology, folder: Path, spaces: build.Spaces, undo: ExitStack) -> dict[str, NetnsHost]:

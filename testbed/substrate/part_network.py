@@ -9,14 +9,9 @@ from pathlib import Path
 
 from testbed.errors import TestbedError
 from testbed.shaping.base import Counters, Lateness
-from testbed.shaping.choose import choose
-from testbed.substrate import build
 from testbed.substrate.layout import FABRIC, Layout
-from testbed.substrate.names import resolve_names
-from testbed.substrate.neighbours import neighbours
-from testbed.substrate.netns import NetnsNetwork, open_hosts, put_shapers
+from testbed.substrate.netns import NetnsNetwork, raised
 from testbed.substrate.parts import Parts, near_ends, stub
-from testbed.substrate.probe import probe
 from testbed.substrate.trunk import Doors, Joint, Tunnel, Way, lay_vxlan
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
@@ -89,19 +84,9 @@ def open_part(
     undo: ExitStack,
 ) -> Part:  # fmt: skip
     """Build the part of this machine, in its arena, and join it to the others; ``undo`` takes it away."""
-    topology = parts.topologies[machine]
-    mechanisms = choose(topology, {link: later[link] for link in topology.links if link in later}, probe())
-    layout = Layout(topology, mechanisms)
-    spaces = build.Spaces()
-    undo.callback(spaces.close)
-    build.make_spaces(topology, spaces)
-    undo.callback(build.delete, spaces)
-    build.build(topology, layout, spaces, neighbours(parts.whole))
-    resolve_names(parts.whole, undo)
-    shapers = put_shapers(tuple(build.wires(topology, layout, spaces)), mechanisms, seed, undo)
+    network, layout, spaces = raised(parts.topologies[machine], folder, seed, later, undo, parts.whole)
     _join(_joints(parts, machine, layout, trunks), spaces.net[FABRIC], trunks)
-    hosts = open_hosts(topology, folder, spaces, undo)
-    return Part(machine, parts, NetnsNetwork(topology, mechanisms, hosts, shapers), trunks.tunnel)
+    return Part(machine, parts, network, trunks.tunnel)
 
 
 def _joints(parts: Parts, machine: str, layout: Layout, trunks: Trunks) -> list[Joint]:

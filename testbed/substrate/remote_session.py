@@ -234,9 +234,12 @@ def _version(there: str | None) -> str:
 
 def _raised(told: Mapping[str, str], machine: str) -> Exception:
     """What an operation raised there, as an exception of this side."""
+    if "remedy" in told:
+        return MachineLacks(told["text"], told["remedy"], machine)
     kind = getattr(builtins, told["kind"], None) or getattr(errors, told["kind"], None)
     text = f"On machine {machine!r}: {told['text']}"
-    if isinstance(kind, type) and issubclass(kind, (OSError, errors.ShapeNotInForce, errors.UsageError)):
+    plain = OSError, errors.ShapeNotInForce, errors.LimitNotInForce, errors.UsageError  # made of their text alone
+    if isinstance(kind, type) and issubclass(kind, plain):
         return kind(text)
     return TestbedError(text if kind is TestbedError else f"{text} ({told['kind']})")
 
