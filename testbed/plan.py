@@ -23,8 +23,8 @@ def agents_nodes(experiment: Experiment) -> list[str]:
 
 def errand(experiment: Experiment) -> Errand:
     """What a run of the experiment will want of machines elsewhere."""
-    events = (*experiment.timetable.events,)
-    actions = (*experiment.timetable.before, *(action for event in events for action in event.actions))
+    timetable = experiment.timetable
+    actions = (*timetable.before, *(action for event in timetable.events for action in event.actions))
     return Errand(
         experiment.topology, agents_nodes(experiment), actions, libraries.needed(experiment.system.name),
         bool(experiment.file.collect.captures), bool(experiment.background),
