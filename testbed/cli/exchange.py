@@ -9,6 +9,7 @@ import typer
 
 from testbed.cli.options import Sets
 
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")]
 commands = typer.Typer()
 
 
@@ -38,20 +39,15 @@ def import_(
 def export(
     topology: Annotated[Path, typer.Argument(help="A topology, or an experiment for its topology.")],
     form: Annotated[str, typer.Option("--format", help="graphml, dot or json; default: by the output's ending.")] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")] = None,
+    output: Output = None,
 ) -> None:
     """Write a network for other programs: all of it as GraphML or JSON, or a picture's source as DOT."""
-    from testbed import store
     from testbed.cli.files import topology_of
     from testbed.topology.exchange import formats
 
     ending = output.suffix.removeprefix(".") if output is not None else ""
     text = formats.write(topology_of(topology), form or {"gv": "dot"}.get(ending, ending))
-    if output is None:
-        print(text, end="")  # noqa: T201 - stdout is where programs read
-    else:
-        store.write_atomically(output, text)
-        print(output)  # noqa: T201
+    _give(text, output)
 
 
 @commands.command()
@@ -59,13 +55,18 @@ def schedule(
     experiment: Path,
     seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
     sets: Sets = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: stdout.")] = None,
+    output: Output = None,
 ) -> None:
     """Write what an experiment will send as a trace (CSV), which `arrivals: {model: trace}` replays."""
-    from testbed import store
     from testbed.cli.files import trace_of
 
     text = trace_of(experiment, [*(sets or []), *([f"seed={seed}"] if seed is not None else [])])
+    _give(text, output)
+
+
+def _give(text: str, output: Path | None) -> None:
+    from testbed import store
+
     if output is None:
         print(text, end="")  # noqa: T201 - stdout is where programs read
     else:
