@@ -13,7 +13,7 @@ from roles.serverless_on_edge.asynchronous import Asynchronous, needed
 from roles.serverless_on_edge.chains import refusal
 from roles.serverless_on_edge.computer_model import ComputerModel, Loads
 from roles.serverless_on_edge.computer_options import ComputerOptions
-from roles.serverless_on_edge.datasets import EXECUTIONS, UTILIZATION
+from roles.serverless_on_edge.datasets import UTILIZATION
 from roles.serverless_on_edge.executor import WORKERS, Execution, Real, Simulated, Workers
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
@@ -88,7 +88,7 @@ class Computer(Role):
     async def _workers(self, env: Environment) -> Workers:
         """What executes the functions that are not modelled here."""
         if self.options.computer_type == "sim":
-            return Real(env, {name: each for name, each in self.site.functions.items() if each.code is not None})
+            return Real(env, self.site.functions)
         conf = self.options.http_conf
         gateway = Gateway(env, conf.url(self.site), conf.num_clients, conf.call_timeout)
         await gateway.prepare()
@@ -131,7 +131,7 @@ class Computer(Role):
             done = await self._execute(request)
         except (ValueError, StateFailed) as error:
             return self._reply(request, loads, str(error))
-        self._note(began, request.name, done)
+        done.note(self.env, request.name, began)
         return self._reply(request, loads, done.error or OK, output=done.output, **self._times(done))
 
     async def _fetched(self, request: LambdaRequest) -> dict[str, State]:
@@ -207,8 +207,3 @@ class Computer(Role):
                 self.env.emit(UTILIZATION.name, {"t": self.env.now(), **where, "load": load})
             told, self._next_sample = self._next_sample, asyncio.get_running_loop().create_future()
             told.set_result(Utilization(values))
-
-    def _note(self, began: float, function: str, done: Execution) -> None:
-        times = {"queue_s": done.queue_s, "init_s": done.init_s, "exec_s": done.exec_s}
-        what = {"node": self.env.node, "function": function, "error": done.error}
-        self.env.emit(EXECUTIONS.name, {"t": began, **what, **times})

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from roles.serverless_on_edge.computer_model import ComputerModel, LoadMeter, Loads, Task
+from roles.serverless_on_edge.datasets import EXECUTIONS
 from testbed.roles.api import Environment, Function
 from testbed.roles.processor import Alarm
 
@@ -28,6 +29,12 @@ class Execution:
     queue_s: float
     exec_s: float
     init_s: float = 0.0
+
+    def note(self, env: Environment, function: str, began: float) -> None:
+        """Put it into the dataset of executions."""
+        times = {"queue_s": self.queue_s, "init_s": self.init_s, "exec_s": self.exec_s}
+        what = {"node": env.node, "function": function, "error": self.error}
+        env.emit(EXECUTIONS.name, {"t": began, **what, **times})
 
 
 class Worked(NamedTuple):
@@ -139,12 +146,12 @@ class Workers(ABC):
 
 
 class Real(Workers):
-    """Runs the experiment's real functions, each with its own number of workers."""
+    """Runs the real ones of the experiment's functions, each with its own number of workers."""
 
     def __init__(self, env: Environment, functions: Mapping[str, Function]) -> None:
-        super().__init__(env, sum(each.concurrency for each in functions.values()))
-        self.functions = functions
-        self._workers = {name: asyncio.Semaphore(each.concurrency) for name, each in functions.items()}
+        self.functions = {name: each for name, each in functions.items() if each.code is not None}
+        super().__init__(env, sum(each.concurrency for each in self.functions.values()))
+        self._workers = {name: asyncio.Semaphore(each.concurrency) for name, each in self.functions.items()}
 
     def _slots(self, name: str) -> asyncio.Semaphore:
         return self._workers[name]

@@ -16,7 +16,6 @@ from pydantic import Field
 
 from roles.serverless_on_edge.computer_model import ComputerModel
 from roles.serverless_on_edge.computer_options import FunctionsConf
-from roles.serverless_on_edge.datasets import EXECUTIONS
 from roles.serverless_on_edge.executor import Execution, Real, Simulated
 from roles.serverless_on_edge.options import Options, Port
 from testbed.roles.api import Environment, Function, Parameters, Role, Site
@@ -49,7 +48,7 @@ class Openfaas(Role):
     async def start(self, env: Environment) -> None:
         """Serve."""
         self.env = env
-        self._real = Real(env, {name: each for name, each in self.site.functions.items() if each.code is not None})
+        self._real = Real(env, self.site.functions)
         self._simulated = Simulated(env, self.model)
         self.model.begin(env.now())
         await env.serve(self.options.server_endpoint, {WEB: self.answer})
@@ -94,7 +93,7 @@ class Openfaas(Role):
             done = await self._run(function, given)
         except ValueError as error:
             return said(500, str(error))
-        self._note(began, function.name, done)
+        done.note(self.env, function.name, began)
         told_of = (("x-call-id", str(call_id)), ("x-duration-seconds", f"{self.env.now() - began:.6f}"))
         return said(500, done.error, *told_of) if done.error else said(200, done.output, *told_of)
 
@@ -102,11 +101,6 @@ class Openfaas(Role):
         if function.code is not None:
             return await self._real.run(function.name, given)
         return await self._simulated.run(function.name, given, stated_service_s(given))
-
-    def _note(self, began: float, function: str, done: Execution) -> None:
-        times = {"queue_s": done.queue_s, "init_s": done.init_s, "exec_s": done.exec_s}
-        what = {"node": self.env.node, "function": function, "error": done.error}
-        self.env.emit(EXECUTIONS.name, {"t": began, **what, **times})
 
 
 def _unknown(name: str) -> WebReply:
