@@ -97,6 +97,8 @@ class Asynchronous:
         self._taken: OrderedDict[Taken, None] = OrderedDict()
         self.executed: OrderedDict[Meeting, int] = OrderedDict()
         self.joins, self._waiting = Joins(), 0
+        self._under_way, self._none = 0, asyncio.Event()
+        self._none.set()
 
     def take(self, request: LambdaRequest) -> LambdaResponse:
         """Take a call, to be carried out soon; the answer says only that it was taken, or why not."""
@@ -109,8 +111,14 @@ class Asynchronous:
         complete = self.joins.arrive(request)
         if complete is not None:
             self._waiting += 1
+            self._under_way += 1
+            self._none.clear()
             self._env.spawn(self._carry(complete))
         return accepted
+
+    async def rest(self) -> None:
+        """Return when all that it has taken is answered or handed on; branches that wait for others are not."""
+        await self._none.wait()
 
     def _is_copy(self, request: LambdaRequest) -> bool:
         if self._strict or not request.uuid:
@@ -124,14 +132,21 @@ class Asynchronous:
         return False
 
     async def _carry(self, request: LambdaRequest) -> None:
+        try:
+            await self._carried(request)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._none.set()
+
+    async def _carried(self, request: LambdaRequest) -> None:
         async with self._threads:
             self._waiting -= 1
             reply = await self._perform(request)
         self._count(request)
         following = composition(request).following(request.next_function_index)
         if reply.retcode == OK and following:
-            for index in following:
-                self._env.spawn(self._go_on(request, reply, index))
+            await asyncio.gather(*(self._go_on(request, reply, index) for index in following))
         elif reply.retcode == OK or not self._strict:
             await self._call_back(request, reply.retcode, reply)
         else:

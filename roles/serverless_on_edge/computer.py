@@ -102,6 +102,8 @@ class Computer(Role):
             async with asyncio.timeout(LAST_CALLS_S):
                 for _ in range(self.options.num_threads):
                     await self._threads.acquire()
+                if self.calls is not None:
+                    await self.calls.rest()
 
     def information(self) -> ComputerInfo:
         """This computer as it announces itself."""

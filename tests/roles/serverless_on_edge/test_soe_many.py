@@ -11,6 +11,7 @@ from roles.serverless_on_edge.controller import AT_ONCE
 from roles.serverless_on_edge.messages import (
     CONFIGURE,
     OK,
+    RECEIVE_RESPONSE,
     Action,
     Change,
     ComputerInfo,
@@ -95,5 +96,22 @@ def test_a_computer_that_stops_is_forgotten_and_finishes_what_it_has_taken() -> 
         assert await entries(router) == []
         assert [(await each).retcode for each in calls] == [OK, OK]
         assert calls[0].done() and leaving.env.now() < 100.5, "it did not wait for longer than they took"
+
+    world.run(story())
+
+
+def test_a_computer_that_stops_hands_on_what_it_is_to_answer_by_callback() -> None:
+    world = World(functions=FUNCTIONS).place(controller="h0", computer="h2", client="h3")
+
+    async def story() -> None:
+        await world.start("controller", "h0")
+        leaving = await world.start("computer", "h2", asynchronous=True)
+        await world.start("client", "h3", execution_model="state-prop")
+        for uuid in ("one", "two"):
+            taken = await leaving.run_lambda(LambdaRequest("f", "x", callback="10.0.0.3:6480", uuid=uuid))
+            assert (taken.retcode, taken.asynchronous) == (OK, True)
+        await leaving.stop(leaving.env)
+        assert [(each.uuid, each.retcode) for each in world.of(RECEIVE_RESPONSE)] == [("one", OK), ("two", OK)]
+        assert leaving.env.now() < 100.5, "it did not wait for longer than they took"
 
     world.run(story())
