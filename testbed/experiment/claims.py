@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from testbed.units import refuse
 
 METRIC = (
     "Column of `summary.csv`, for all functions together; or `DATASET[COLUMN=TEXT].COLUMN.STATISTIC` of any dataset of "
     "the run, such as `so_moves[target=p1].duration_s.p50` (the condition may be left out; mean, p50, p90, max, sum, "
     "count; `mean/user` is the mean of each user's mean); or `byte_km`, see `lengths`."
 )
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise refuse("a number other than 0, since its tolerance is relative to it")
+    return value
+
+
+Reported = Annotated[float, AfterValidator(_not_zero)]
 Metric = Annotated[str, Field(description=METRIC)]
 At = Annotated[dict[str, Any], Field(description="A point of the sweep, such as `{loss: 3%}`.")]
 
@@ -24,7 +35,7 @@ class PublishedValue(_Part):
 
     name: str = Field(description="What it is, in the words of the paper.")
     metric: Metric
-    value: float = Field(description="The published value, in the unit of the column.")
+    value: Reported = Field(description="The published value, in the unit of the column.")
     tolerance: float = Field(
         description="Largest relative difference that still counts as reproduced: 0.05 is 5 %.", gt=0
     )
@@ -47,7 +58,7 @@ class Rise(_Part):
     name: str = Field(description="What it is, in the words of the paper.")
     metric: Metric
     between: tuple[At, At] = Field(description="The two points.")
-    value: float = Field(description="The published growth, in the unit of the column.")
+    value: Reported = Field(description="The published growth, in the unit of the column.")
     tolerance: float = Field(description="Largest relative difference that still counts as reproduced.", gt=0)
 
 
@@ -58,7 +69,7 @@ class Crossing(_Part):
     metric: Metric
     over: str = Field(description="The swept path (or its last part) along which they run: numbers or amounts.")
     between: tuple[At, At] = Field(description="What the points of one curve have in common, and those of the other.")
-    value: float = Field(description="Where the paper has them cross.")
+    value: Reported = Field(description="Where the paper has them cross.")
     tolerance: float = Field(description="Largest relative difference that still counts as reproduced.", gt=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from testbed.experiment.claims import Published
 from testbed.published import compare
@@ -21,6 +22,11 @@ def test_a_value_counts_within_its_tolerance(measured: float | None, reproduced:
     published = claims(values=[{"name": "median", "metric": P90, "value": 1.0, "tolerance": 0.1000001}])
     told = compare(published, [({}, {P90: measured})])
     assert (told["reproduced"], told["rows"][0]["measured"]) == (reproduced, measured)
+
+
+def test_refuses_a_published_zero_to_which_no_tolerance_can_be_relative() -> None:
+    with pytest.raises(ValidationError, match="expected a number other than 0"):
+        claims(values=[{"name": "lost", "metric": "failed", "value": 0, "tolerance": 0.1}])
 
 
 def test_a_value_belongs_to_the_point_of_a_sweep_that_it_names() -> None:
