@@ -28,7 +28,7 @@ _STATISTICS: Mapping[str, Callable[[Sequence[float]], float | None]] = {
 
 
 def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | None:
-    """The number ``name`` of the run in ``folder``; None where there are no such rows, or no such thing.
+    """The number ``name`` of the run in ``folder``; None where there are no such rows, no such thing, or texts.
 
     ``lengths`` of links are in km.
     """
@@ -40,11 +40,20 @@ def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | No
     table, where, text, column, statistic, each = found.groups()
     groups: dict[str, list[float]] = {} if each else {"": []}
     for row in _chosen(_rows(folder / f"{table}.csv"), where, text, column):
-        value = 1.0 if statistic == "count" else float(row[column])
+        value = 1.0 if statistic == "count" else _number(row[column])
+        if value is None:
+            return None
         groups.setdefault(row.get(each, "") if each else "", []).append(value)
     told = [_STATISTICS[statistic](sorted(values)) for values in groups.values()]
     known = [value for value in told if value is not None]
     return fsum(known) / len(known) if known else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -36,6 +36,8 @@ def run(tmp_path: Path) -> Path:
         ("byte_km", (300 * 1000 + 2) / 3),
         ("nothing.took_s.p50", None),
         ("moves.took_s.shape", None),
+        ("moves.to.mean", None),
+        ("moves.to.count", 3.0),
         ("response_time", None),
     ],
 )
