@@ -5,8 +5,8 @@
     model = document.into(Model)             # a frozen model, or one InputError with all problems
     model = load(path, Model)                # the short way: read and into
 
-``source.py`` turns YAML into data, ``wording.py`` turns the errors of pydantic into sentences, ``lists.py`` has types for
-models whose lists may be written as one name.
+``source.py`` turns YAML into data, ``wording.py`` turns the errors of pydantic into sentences, ``lists.py`` has types
+for lists of which one name may stand alone.
 """
 
 from testbed.document.document import Attempt, Document, in_order, load, parse, parse_document, read, set_path
