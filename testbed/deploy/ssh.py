@@ -31,7 +31,7 @@ from paramiko import RejectPolicy, SSHException
 from testbed import linux
 from testbed.deploy.sshhost import SshHost, failed
 from testbed.errors import MachineLacks, TestbedError
-from testbed.substrate import arena
+from testbed.substrate import arena, programs
 from testbed.substrate.base import Network, Process
 from testbed.substrate.host import NetnsHost
 
@@ -174,7 +174,7 @@ def over_ssh(
 
 
 def _server() -> str:
-    found = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:" + os.environ.get("PATH", ""))
+    found = programs.find("sshd")
     if found is None or shutil.which("ssh-keygen") is None:
         remedy = "Install it (Debian, Ubuntu: openssh-server), or leave `access: ssh` out of the experiment."
         raise MachineLacks("the OpenSSH server", remedy)

@@ -44,6 +44,7 @@ from testbed import linux
 from testbed.errors import MachineLacks, TestbedError
 from testbed.substrate import arena, deputy_wire
 from testbed.substrate.deputy_wire import Message
+from testbed.substrate.processes import Snapshot
 
 SILENCE_S = 60.0
 LEFT = "left.json"  # in the folder: commands that undo what outlives processes
@@ -229,19 +230,8 @@ def bury(within_s: float = 10.0) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """The processes below ``root``, zombies among them, nearest first."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with suppress(OSError):
-                parent = int((path / "stat").read_bytes().rpartition(b")")[2].split()[1])
-                children.setdefault(parent, []).append(int(path.name))
-    found, waiting = list[int](), list(children.get(root, ()))
-    while waiting:
-        pid = waiting.pop(0)
-        found.append(pid)
-        waiting += children.get(pid, [])
-    return found
+    """The processes below ``root``, zombies among them, each after its parent."""
+    return Snapshot().pids(root)[1:]
 
 
 def _undo_left(folder: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from testbed.substrate import programs
 from testbed.substrate.deputy import Desk, Operation
 from testbed.substrate.deputy_wire import PIECE
 from testbed.substrate.host import NetnsHost, NetnsProcess
@@ -59,8 +60,8 @@ def facts(desk: Desk) -> Mapping[str, object]:
 
 def _addresses() -> dict[str, list[str]]:
     """The IPv4 addresses of each interface."""
-    done = subprocess.run(["ip", "-4", "-oneline", "address", "show"], check=False, capture_output=True, text=True,
-                          env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"})
+    argv = [programs.find("ip") or "ip", "-4", "-oneline", "address", "show"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
     found: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         _, interface, _, address, *_ = line.split()

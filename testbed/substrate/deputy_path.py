@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.errors import ShapeNotInForce
+from testbed.substrate import programs
 from testbed.substrate.deputy import Desk, Operation
 from testbed.substrate.parts_wire import shape_from_wire
 from testbed.topology.shape import Shape
@@ -37,7 +37,6 @@ class Interface:
     def __init__(self, name: str, prefix: Sequence[str]) -> None:
         self.name = name
         self.argv = [*prefix, _program("tc")]
-        self.has_netem = False
 
     def tc(self, *words: str, check: bool = True) -> str:
         """What ``tc`` says; ShapeNotInForce with its complaint."""
@@ -74,7 +73,7 @@ class Interface:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    found = programs.find(name)
     if found is None:
         raise ShapeNotInForce(f"there is no program {name} (Debian: iproute2)")
     return found
@@ -88,13 +87,13 @@ def open_paths(desk: Desk, *, interface: str, sudo: bool, addresses: list[str]) 
     made.refuse_strangers()
     desk.leave_word([*made.argv, "qdisc", "del", "dev", interface, "root", "handle", ROOT])
     made.tc("qdisc", "add", "dev", interface, "root", "handle", ROOT, "htb")
-    made.has_netem = made.try_netem()
+    has_netem = made.try_netem()
     for number, address in enumerate(addresses, 1):
         made.add_class(f"{number:x}")
         match = ["u32", "match", "ip", "dst", f"{address}/32", "flowid", f"{ROOT}{number:x}"]
         made.tc("filter", "add", "dev", interface, "parent", ROOT, "protocol", "ip", "prio", "1", *match)
     desk.kept["path"] = made
-    return {"netem": made.has_netem}
+    return {"netem": has_netem}
 
 
 def shape_path(desk: Desk, *, number: int, shape: dict[str, Any] | None) -> Mapping[str, object]:

@@ -76,8 +76,11 @@ class Snapshot:
         return sum((self.usage[pid] for pid in self.pids(root, without)), Usage())
 
     def pids(self, root: int, without: Iterable[int] = ()) -> list[int]:
-        """The processes that :meth:`tree` adds up."""
-        left_out = set(without)
-        if root not in self.usage or root in left_out:
-            return []
-        return [root, *(pid for child in self.children[root] for pid in self.pids(child, left_out))]
+        """The processes that :meth:`tree` adds up, each after its parent."""
+        left_out, found, waiting = set(without), list[int](), [root]
+        while waiting:
+            pid = waiting.pop()
+            if pid in self.usage and pid not in left_out:
+                found.append(pid)
+                waiting += self.children.get(pid, ())
+        return found
