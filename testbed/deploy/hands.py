@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from types import TracebackType
 
 from testbed.deploy import freeze, pressure
@@ -25,7 +24,7 @@ class LiveHands:
         self._roaming = Roaming(network)
         self._starting: dict[tuple[str, str], Agent] = {}
         self._paused: dict[str, None] = {}
-        self._loads: list[tuple[str, Process]] = []
+        self._loads: list[Process] = []
 
     def kill(self, node: str, role: str) -> None:
         """End an agent with SIGKILL."""
@@ -76,7 +75,7 @@ class LiveHands:
         host = self._network.host(load.node)
         numbers = map(str, (load.lasting, load.cpu, load.share, load.memory))
         argv = [python_of(host), *BARE, script_of(host, pressure.__file__), *numbers]
-        self._loads.append((load.node, host.start(argv, host.folder / f"load-{len(self._loads) + 1}")))
+        self._loads.append(host.start(argv, host.folder / f"load-{len(self._loads) + 1}"))
 
     def __enter__(self) -> LiveHands:
         return self
@@ -85,10 +84,7 @@ class LiveHands:
                  trace: TracebackType | None) -> None:
         for node in list(self._paused):
             self.resume(node)
-        self._end([process for _, process in self._loads])
-
-    def _end(self, processes: Sequence[Process]) -> None:
-        for process in processes:
+        for process in self._loads:
             process.signal(signal.SIGKILL)
-        for process in processes:
+        for process in self._loads:
             process.wait(1.0)

@@ -57,7 +57,7 @@ def ways(desk: Desk, *, secret: str, peers: list[tuple[str, str, int]]) -> Mappi
     tunnel = desk.kept["tunnel"] = Tunnel(doors, secret, known)
     desk.undo.callback(tunnel.close)
     desk.kept["ways"] = {way.name: way for way in known}
-    return {"mtus": {way.name: way.mtu for way in known}, "priority": tunnel.priority}
+    return {"mtus": {way.name: way.mtu for way in known}}
 
 
 def measure(desk: Desk, *, peer: str) -> Mapping[str, object]:

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,6 @@ _STATUS_S = 3.0  # for the exit status to come after the end of the output
 _NOISE = 200  # lines that a login shell may print before the deputy's own
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the machine's Python told before anything was begun."""
-
-    version: tuple[int, ...]
-    python: str
-    folder: str
-
-
 class Session:
     """One machine for the time of a run. Safe for many threads.
 
@@ -56,8 +46,8 @@ class Session:
         self.clocks = Clocks()
         self.facts: Mapping[str, Any] = {}
         self.folder = Path()
+        self.python = self.entry.python  # the interpreter there; by its full path once the machine was reached
         self.lost = ""  # why nothing is to be expected of it any more
-        self._found = Found((), self.entry.python, "")
         self._channel: Any = None
         self._incoming: Any = None
         self._turn = threading.Lock()
@@ -65,11 +55,6 @@ class Session:
         self._numbers = itertools.count(1)
         self._said: deque[bytes] = deque(maxlen=40)
         self._over = threading.Event()
-
-    @property
-    def python(self) -> str:
-        """The interpreter there, by its full path."""
-        return self._found.python
 
     @property
     def program(self) -> Path:
@@ -90,7 +75,9 @@ class Session:
         self._channel.exec_command(f"exec {shlex.join(argv)}")
         self._incoming = self._channel.makefile("rb")
         threading.Thread(target=self._overhear, name=f"stderr of {self.name}", daemon=True).start()
-        self._found = self._judged(self._introduction(), libraries)
+        told = self._introduction()
+        self._judge(told, libraries)
+        self.python = told["python"]
 
     def _overhear(self) -> None:
         with suppress(OSError):
@@ -115,21 +102,20 @@ class Session:
         """What the deputy wrote to its stderr last."""
         return b"".join(self._said).decode(errors="replace").strip()[-500:] or "nothing"
 
-    def _judged(self, told: Mapping[str, Any], libraries: Mapping[str, str]) -> Found:
-        found = Found(tuple(told["version"]), told["python"], told["folder"])
-        if found.version < OLDEST:
-            version = ".".join(map(str, found.version))
+    def _judge(self, told: Mapping[str, Any], libraries: Mapping[str, str]) -> None:
+        """Raise MachineLacks unless what the machine's Python told is enough."""
+        if tuple(told["version"]) < OLDEST:
+            version = ".".join(map(str, told["version"]))
             what = f"Python {OLDEST[0]}.{OLDEST[1]} or newer: {self.entry.python} is {version}"
             raise MachineLacks(what, "Install one there, and name it in the inventory (python).", self.name)
-        if not found.folder:
+        if not told["folder"]:
             raise MachineLacks(f"a folder {told['wanted']} that may be written to", "Name another (folder).", self.name)
         missing = [each for each, here in libraries.items() if not _fits(told["versions"][each], here)]
         if missing:
             have = ", ".join(f"{each} ({_version(told['versions'][each])})" for each in missing)
             wanted = shlex.join([f"{each}=={libraries[each]}" for each in missing])
-            remedy = f"Run there: {found.python} -m pip install {wanted}"
-            raise MachineLacks(f"libraries for {found.python}: {have}", remedy, self.name)
-        return found
+            remedy = f"Run there: {told['python']} -m pip install {wanted}"
+            raise MachineLacks(f"libraries for {told['python']}: {have}", remedy, self.name)
 
     def begin(self, archive: bytes) -> None:
         """Put the program there, start the deputy, learn its facts and its clocks."""

@@ -69,16 +69,15 @@ class Doors:
     def __init__(self, address: str) -> None:
         self.address = address
         self.net = linux.namespace("net")
-        self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.datagrams, self._asker = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         try:
             self.datagrams.bind((address, 0))
+            self._asker.bind((address, 0))
         except OSError as error:
             self.close()
             what = f"This machine cannot listen at {address} ({error.strerror}), where others are to reach it."
             raise UsageError(f"{what} Name its address with `inside` in the inventory.") from error
         self.port = int(self.datagrams.getsockname()[1])
-        self._asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._asker.bind((address, 0))
 
     def mtu(self, address: str) -> int:
         """The largest packet that the way to another machine takes, as far as this one knows."""
@@ -91,8 +90,7 @@ class Doors:
     def close(self) -> None:
         """Close all."""
         self.datagrams.close()
-        if hasattr(self, "_asker"):
-            self._asker.close()
+        self._asker.close()
         os.close(self.net)
 
 
@@ -169,7 +167,7 @@ class Tunnel:
         does = "carries links to other machines"
         self._child = Child("testbed.substrate.trunk_worker", [file], "tunnel", does, str(file))
         peers = [(way.name, way.address, way.port, min(way.mtu - _UDP_BYTES, _LARGEST_DATAGRAM)) for way in ways]
-        self.priority: str = self._ask("peers", secret=secret, peers=peers)["priority"]
+        self._ask("peers", secret=secret, peers=peers)
 
     def measure(self, peer: str) -> Trip:
         """What a question to another machine takes. TestbedError if none is answered."""
