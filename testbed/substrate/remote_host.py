@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -123,9 +124,11 @@ class RemoteHost:
         if place.is_absolute() or ".." in place.parts:
             raise TestbedError(f"The machine of host {self.name!r} named a file outside of its folder: {name!r}.")
         path = target / place
+        pieces = self.pieces(Path(name))
+        first = next(pieces)  # before there is a file: a machine that is lost now leaves no empty one to `_recall`
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for piece in self.pieces(Path(name)):
+            for piece in itertools.chain([first], pieces):
                 file.write(piece)
 
     def _recall(self, target: Path) -> None:
