@@ -73,7 +73,7 @@ class Machine(_Entry):
     inside: Annotated[str, AfterValidator(_inner)] | None = Field(
         None, description="IPv4 address at which the other machines reach it; default: that of `address`."
     )
-    interface: str = Field("", description="Network interface to the other machines, for `links: shaped` and VXLAN.")
+    interface: str = Field("", description="Network interface to the other machines, for `links: shaped`.")
     sudo: bool = Field(False, description="Whether `sudo -n` may be used there for what needs root.")
 
 
