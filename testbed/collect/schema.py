@@ -68,8 +68,8 @@ EVENTS = Table(
         Column("t_planned", "number", "s", "When the timeline asked for it; empty for what nobody planned."),
         Column("t_actual", "number", "s", "When it was in force or was noticed."),
         Column("kind", "text", "", "As in the timeline; cut and mend for a flap; agent_ready, agent_exit, route_change,"
-               " out_of_memory."),
-        Column("subject", "text", "", "The link, node or agent concerned."),
+               " out_of_memory; background, background_end, background_failed."),
+        Column("subject", "text", "", "The link, node, agent or flow concerned."),
         Column("detail", "text", "", "What exactly, for a person."),
     ),
 )
