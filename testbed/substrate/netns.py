@@ -149,7 +149,7 @@ class NetnsSubstrate:
         if not arena.inside():
             raise TestbedError("A namespace network can only be opened in an arena: see run_inside.")
         with ExitStack() as undo:
-            network = raised(topology, folder.absolute(), seed, later, undo).network
+            network = raised(topology, folder.absolute(), seed, choose(topology, later, self.probe()), undo).network
             network.find_ways()
             yield network
 
@@ -163,14 +163,13 @@ class Raised(NamedTuple):
 
 
 def raised(
-    topology: Topology, folder: Path, seed: int, later: Mapping[str, Sequence[Shape]], undo: ExitStack,
+    topology: Topology, folder: Path, seed: int, mechanisms: Mapping[str, Mechanism], undo: ExitStack,
     whole: Topology | None = None,
 ) -> Raised:  # fmt: skip
     """Build a network in this arena, without a routing protocol yet; ``undo`` takes it away.
 
     ``whole``: the network of which it is a part, if it is one. Its hosts are known everywhere by name and address.
     """
-    mechanisms = choose(topology, later, probe())
     layout = Layout(topology, mechanisms)
     spaces = build.Spaces()
     undo.callback(spaces.close)

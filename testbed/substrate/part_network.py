@@ -9,9 +9,11 @@ from pathlib import Path
 
 from testbed.errors import TestbedError
 from testbed.shaping.base import Counters, Lateness
+from testbed.shaping.choose import choose
 from testbed.substrate.layout import FABRIC, Layout
 from testbed.substrate.netns import NetnsNetwork, raised
 from testbed.substrate.parts import Parts, near_ends, stub
+from testbed.substrate.probe import probe
 from testbed.substrate.trunk import Doors, Joint, Tunnel, Way, lay_vxlan
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
@@ -84,7 +86,9 @@ def open_part(
     undo: ExitStack,
 ) -> Part:  # fmt: skip
     """Build the part of this machine, in its arena, and join it to the others; ``undo`` takes it away."""
-    network, layout, spaces = raised(parts.topologies[machine], folder, seed, later, undo, parts.whole)
+    topology = parts.topologies[machine]
+    mechanisms = choose(topology, later, probe())
+    network, layout, spaces = raised(topology, folder, seed, mechanisms, undo, parts.whole)
     _join(_joints(parts, machine, layout, trunks), spaces.net[FABRIC], trunks)
     return Part(machine, parts, network, trunks.tunnel)
 

@@ -215,8 +215,8 @@ def test_down_ends_a_network_and_its_name_is_free_at_once(user: str) -> None:
 
     def body() -> int:
         def work() -> int:
-            time.sleep(0.01)
-            return 0
+            while True:
+                time.sleep(0.01)
 
         command = forked(lambda: run_inside(work, name, nested=True))
         until(lambda: name in registry.names(), "the network")

@@ -198,8 +198,8 @@ def test_what_a_killed_command_leaves_is_removed_by_the_next_one_and_nothing_of_
                 net.host("h1").start(["sleep", "1000"], net.host("h1").folder / "sleep")
                 names = {file.parent.parent.name for file in net.host("h1").group.files}
                 file.write_text(json.dumps(sorted(names)))
-                time.sleep(0.01)
-            return 0
+                while True:
+                    time.sleep(0.01)
 
         return lambda: run_inside(work, nested=True)
 

@@ -114,7 +114,7 @@ def test_a_crashed_host_comes_back(folder: Path) -> None:
 def test_a_restarted_agent_says_when_it_is_ready(folder: Path) -> None:
     ready = [row for row in rows(folder, "events") if row["kind"] == "agent_ready"]
     assert [row["subject"] for row in ready] == ["computer on w1", "computer on w1"]
-    assert times(folder, "c2", 6.7, 6.95)
+    assert times(folder, "c2", float(ready[1]["t_actual"]), 10.0)
 
 
 def test_a_parted_client_reaches_nobody_until_it_is_healed(folder: Path) -> None:
