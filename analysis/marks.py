@@ -77,7 +77,7 @@ class Moment:
 
 
 def moments(frames: Frames) -> list[Moment]:
-    """When something happened, in order of time; events within 1.5 % of the run share a moment, phases are left out.
+    """When something happened, in order of time; events within 1.5 % of the run share a moment.
 
     Of the steps of a replayed link only the first is one.
     """
@@ -87,7 +87,7 @@ def moments(frames: Frames) -> list[Moment]:
     replayed = set[str]()
     for number, t in sorted(enumerate(times, start=1), key=lambda each: each[1]):
         kind, subject, detail = table[["kind", "subject", "detail"]].iloc[number - 1]
-        if pd.isna(t) or kind == "phase":
+        if pd.isna(t):
             continue
         if kind == "trace":
             if subject in replayed:

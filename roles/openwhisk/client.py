@@ -25,30 +25,6 @@ def invocation(
     return WebRequest("POST", f"/api/v1/namespaces/{quote(namespace, safe='')}/actions/{path}?{query}", headers, body)
 
 
-def listing(authorization: str, namespace: str = "_", *, skip: int = 0, limit: int = 200) -> WebRequest:
-    """A request for a part of the list of actions."""
-    target = f"/api/v1/namespaces/{quote(namespace, safe='')}/actions?limit={limit}&skip={skip}"
-    return WebRequest("GET", target, (("authorization", authorization), ("accept", "application/json")))
-
-
-async def all_actions(
-    env: Environment, address: str, authorization: str, namespace: str = "_", timeout: float = 10.0
-) -> list[dict[str, Any]]:
-    """The summaries of all actions there are at ``address``, part by part; raises CallFailed.
-
-    What is no list of actions counts as such a failure too, of kind ``protocol``.
-    """
-    found: list[dict[str, Any]] = []
-    while True:
-        reply = await env.call(address, WEB, listing(authorization, namespace, skip=len(found)), timeout)
-        part = _parsed(reply) if reply.status == 200 else None
-        if not isinstance(part, list) or not all(isinstance(each, dict) for each in part):
-            raise CallFailed("protocol", f"{address} lists no actions: {reply.status} {reply.text[:200]}")
-        found += part
-        if len(part) < 200:
-            return found
-
-
 def _parsed(reply: WebReply) -> Any:
     try:
         return json.loads(reply.content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,8 +94,3 @@ class ClientOptions(Parameters):
     namespace: str = Field("guest", description="Where the functions are.")
     user: str = Field("whisk.system", description="Whose key it shows; the limits of that namespace are for it.")
     auth: KeyFile | dict[str, str] = Field(None, description="As at the server; default: the public ones.")
-
-
-def as_lines(limits: Any) -> dict[str, Any]:
-    """Limits as plain data."""
-    return dict(limits.model_dump())

@@ -53,12 +53,6 @@ def manage(tree: Emulated, location: str, command: str, *options: str) -> tuple[
     return curl(tree, location, f"session-offloading-manager?command={command}", *options)
 
 
-def again(tree: Emulated, location: str) -> None:
-    """Kill an agent and start it anew."""
-    tree.fleet.restart(location, "location")
-    tree.fleet.wait_ready(60)
-
-
 def redis_of(tree: Emulated, location: str) -> int:
     """The number of the process of a location's redis-server."""
     agent = tree.fleet.pids()[location, "location"]
@@ -82,12 +76,12 @@ def test_what_is_wrong_is_refused_and_changes_nothing(sets: tuple[str, ...]) -> 
 def test_what_was_acknowledged_survives_the_death_of_agents(sets: tuple[str, ...]) -> None:
     def story(tree: Emulated) -> None:
         assert note(tree, "p3", ["set", "k", "v"], ["add_to_list", "l", "a"])[0] == 200
-        again(tree, "p3")
+        tree.again("p3", "location")
         assert note(tree, "p3", ["get", "k"], ["add_to_list", "l", "b"]) == (200, '["v", null]')
         assert manage(tree, "p3", "force-offload")[0] == 200
-        again(tree, "p2")
+        tree.again("p2", "location")
         assert note(tree, "p2", ["get", "k"], ["get_list", "l"]) == (200, '["v", ["a", "b"]]')
-        again(tree, "p3")
+        tree.again("p3", "location")
         assert note(tree, "p3")[0] == 307
 
     on_tree(story, *sets)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from so_asking import Checked
 from so_world import Tree
+from under_faults import first, found, said, wrong
 
 from roles.session_offloading.book import Book
 from roles.session_offloading.client import SessionClient
@@ -21,17 +22,12 @@ from roles.session_offloading.records import Changes, Record
 from roles.session_offloading.system import SYSTEM
 from roles.session_offloading.taking import Taking
 from testbed.experiment.load import load
-from testbed.explore.exploring import Finding, Search, explore
+from testbed.explore.exploring import Search
 from testbed.explore.faults import KINDS, Chances
-from testbed.roles.api import Observed
 
 EXPLORED = Path(__file__).parent / "so_explored.yaml"
 SHORT = ("workload.duration=30s",)
 LOCATION = "settings.session_offloading.location"
-
-
-def said(findings: list[Finding]) -> list[str]:
-    return [f"seed {each.seed}: {each.violation.invariant}: {each.violation.sentence}" for each in findings]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +40,7 @@ def said(findings: list[Finding]) -> list[str]:
 )
 def test_sessions_keep_their_promises_under_every_kind_of_fault(settings: tuple[str, ...], seeds: range) -> None:
     search = Search(load(EXPLORED, (*SHORT, *settings)), Chances(tuple(KINDS)), lasting_s=60.0)
-    assert said([finding for part in explore(search, seeds) for finding in part.findings]) == []
+    assert said(found(search, seeds)) == []
 
 
 # What a system is like that forgets something, and the promises of which it breaks one then.
@@ -53,10 +49,8 @@ def test_sessions_keep_their_promises_under_every_kind_of_fault(settings: tuple[
 async def _dropped(self: Book, session: str, taker: str) -> None:
     """The data are gone as soon as they have been handed out, whether or not they arrive."""
     self.given[session] = self.given.get(session, 0) + 1
-    data, requests = await self.storage.items(session), list(await self.storage.requests(session))
     await self.write(replace(self.records[session], leaving=taker), Changes())
     self.storage._data.clear()  # type: ignore[attr-defined]
-    del data, requests
 
 
 async def _kept(self: Book, session: str, current: str) -> None:
@@ -104,8 +98,7 @@ def test_a_system_that_forgets_is_found_out(
 ) -> None:
     monkeypatch.setattr(kind, name, instead)
     search = Search(load(EXPLORED, SHORT), Chances(tuple(faults.split(","))), lasting_s=60.0)
-    found = (search.tell(seed).violation for seed in range(1, 31))
-    assert next((each.invariant for each in found if each is not None), "") in violated
+    assert first(search, range(1, 31)) in violated
 
 
 # What each invariant looks at: a state of affairs that is right, with one thing made wrong.
@@ -160,14 +153,6 @@ def _client(tree: Tree) -> SessionClient:
     return role
 
 
-def wrong(tree: Tree) -> set[str]:
-    """The invariants that are violated now, all having been well for long."""
-    agents = {name: agent.role for name, agent in tree.world.agents.items()}
-    now = tree.world.loop.now
-    seen = Observed(now=now, agents=agents, started={}, since=now - 99, ended={}, dead={})
-    return {each.name for each in SYSTEM.invariants if list(each.check(seen))}
-
-
 @pytest.mark.parametrize(
     ("falsify", "violated"),
     [
@@ -183,10 +168,10 @@ def test_each_invariant_sees_what_it_is_for(falsify: Callable[[Tree], None], vio
         await c.offload("p3")
         await tree.env.sleep(5)
         _client(tree).acknowledged["s"] = ["r1"]
-        before = wrong(tree)
+        before = wrong(SYSTEM, tree.world.loop.now, tree.world.agents)
         falsify(tree)
         await asyncio.sleep(0)
-        return before, wrong(tree)
+        return before, wrong(SYSTEM, tree.world.loop.now, tree.world.agents)
 
     before, after = Tree({"request_ids": True}).run(story)
     assert before == set()
@@ -198,6 +183,6 @@ def test_a_birth_tells_two_sessions_of_one_name_apart() -> None:
         await tree.checked().call("p3")
         await tree.checked().call("p4")
         assert tree.location("p3").book.records["s"].version != Version("", 0)
-        return wrong(tree) & {"one-serves"}
+        return wrong(SYSTEM, tree.world.loop.now, tree.world.agents) & {"one-serves"}
 
     assert Tree().run(story) == set()
