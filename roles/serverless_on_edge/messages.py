@@ -136,8 +136,9 @@ class LambdaRequest:
 class LambdaResponse:
     """The answer to a call: ``retcode`` is OK or an error's text, ``ptime`` milliseconds on the computer.
 
-    The last four are ours (the original skips them): parts of that time in microseconds, all 0 where not told, and the
-    ``uuid`` of the request that a callback answers.
+    The last five are ours (the original skips them): parts of that time in microseconds, all 0 where not told; the
+    ``uuid`` of the request that a callback answers; how an OpenWhisk action that ran failed: 1 by an error of its own,
+    2 by that of its developer (so the computer is well), 0 else.
     """
 
     retcode: str = _text(1)
@@ -155,6 +156,7 @@ class LambdaResponse:
     init_us: int = _count(21, "initUs")
     exec_us: int = _count(22, "execUs")
     uuid: str = _text(23)
+    action_status: int = _count(24, "actionStatus")
 
 
 @dataclass(frozen=True, slots=True)
