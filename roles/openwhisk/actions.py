@@ -22,20 +22,14 @@ from roles.openwhisk.entities import (
     resolved,
 )
 from roles.openwhisk.errors import EXISTS, OTHER_KIND, Refused, malformed, missing, not_allowed, too_big
+from roles.openwhisk.interface import invoked, wait_s
 from roles.openwhisk.invoking import Invoking
 from roles.openwhisk.kinds import modelled
-from roles.openwhisk.names import DEFAULT, Full, Route, action_name, flag, full_name, whole, window
+from roles.openwhisk.names import DEFAULT, Full, Route, action_name, flag, full_name, window
 from roles.openwhisk.options import MB, ServerOptions
 from roles.openwhisk.resolving import Found, Resolver
 from roles.openwhisk.store import Store
-from testbed.roles.web import Fields, WebReply, WebRequest, told, written
-
-ANYWHERE: Fields = (
-    ("access-control-allow-origin", "*"),
-    ("access-control-allow-headers", "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent"),
-    ("access-control-allow-methods", "GET, DELETE, POST, PUT, HEAD"),
-)
-_JSON: Fields = (("content-type", "application/json"), *ANYWHERE)
+from testbed.roles.web import WebReply, WebRequest, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,29 +182,15 @@ class Actions:
         """What a request to invoke an action asks for; raises Refused."""
         name = self._name(where, identity, True)
         query = where.query
-        blocking, bare = flag(query, "blocking"), flag(query, "result")
-        wait_s = self._wait_s(whole(query, "timeout", "timeout")) if blocking else 0.0
-        return Wish(identity.namespace, self._resolver.found(name), bare, wait_s)
+        bare, waits = flag(query, "result"), wait_s(query, self._options.blocking_wait)
+        return Wish(identity.namespace, self._resolver.found(name), bare, waits)
 
     async def invoke(self, wish: Wish, body: bytes, kind: str, code: str) -> WebReply:
         """Invoke an action; raises Refused. ``kind`` is the body's type, ``code`` the request's id if it has one."""
         if len(body) > self._options.payload:
             raise too_big("Request", len(body), self._options.payload)
         id_, record = await self._invoking.invoke(wish.user, wish.found, json_of(body, kind), wish.wait_s)
-        own = (("x-request-id", code or id_), ("x-openwhisk-activation-id", id_))
-        if record is None:
-            return WebReply(202, _JSON, written({"activationId": id_}), own)
-        result = record.done.result
-        shown = result if wish.bare or isinstance(result, list) else record.data()
-        return WebReply(record.http_status, _JSON, written(shown), own)
-
-    def _wait_s(self, asked_ms: int | None) -> float:
-        most = self._options.blocking_wait
-        if asked_ms is None:
-            return most
-        if not 0 < asked_ms <= most * 1000:
-            raise Refused(400, f"The timeout must be from 1 to {round(most * 1000)} milliseconds.")
-        return asked_ms / 1000
+        return invoked(id_, record, wish.bare, code)
 
 
 def _within(what: str, given: int | None, old: int, least: float, most: float) -> int:

@@ -101,7 +101,7 @@ def json_of(body: bytes, kind: str) -> dict[str, Any]:
     if kind and "json" not in kind:
         raise Refused(415, "The request's Content-Type is not supported. Expected:\napplication/json")
     try:
-        data = json.loads(body)
+        data = json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise malformed(str(error)[:200]) from None
     if not isinstance(data, dict):

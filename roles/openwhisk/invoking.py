@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from roles.openwhisk.activation import (
     DEVELOPER_ERROR,
@@ -26,6 +26,7 @@ from testbed import seeds
 from testbed.roles.api import Environment
 
 Ended = Callable[[Activation], None]
+Ending = TypeVar("Ending")
 
 
 class Runner(Protocol):
@@ -106,7 +107,8 @@ class Invoking:
         except Refused:
             self._throttle.leave(user)
             raise
-        return call.id, await _waited(future, wait_s) if wait_s else None
+        ended = await waited(future, wait_s) if wait_s else None
+        return call.id, ended
 
     def _at_once(self, call: Call, args: dict[str, Any], wait_s: float) -> Awaitable[Done] | None:
         """The quick way, for what can begin now and ends while its client still waits: nobody else need see to it."""
@@ -187,7 +189,8 @@ class Invoking:
         return await future
 
 
-async def _waited(future: asyncio.Future[Activation], wait_s: float) -> Activation | None:
+async def waited(future: asyncio.Future[Ending], wait_s: float) -> Ending | None:
+    """What the future gives within ``wait_s`` seconds, else None."""
     try:
         async with asyncio.timeout(wait_s):
             return await future
