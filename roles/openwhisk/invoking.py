@@ -107,8 +107,8 @@ class Invoking:
         except Refused:
             self._throttle.leave(user)
             raise
-        ended = await waited(future, wait_s) if wait_s else None
-        return call.id, ended
+        record = await waited(future, wait_s) if wait_s else None
+        return call.id, record
 
     def _at_once(self, call: Call, args: dict[str, Any], wait_s: float) -> Awaitable[Done] | None:
         """The quick way, for what can begin now and ends while its client still waits: nobody else need see to it."""
