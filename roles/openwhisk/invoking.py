@@ -107,7 +107,9 @@ class Invoking:
         except Refused:
             self._throttle.leave(user)
             raise
-        record = await waited(future, wait_s) if wait_s else None
+        if not wait_s:
+            return call.id, None
+        record = await waited(future, wait_s)
         return call.id, record
 
     def _at_once(self, call: Call, args: dict[str, Any], wait_s: float) -> Awaitable[Done] | None:

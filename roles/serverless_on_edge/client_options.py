@@ -15,6 +15,14 @@ from testbed.roles.api import Site
 DEFAULT_PORTS = {"router": 6473, "dispatcher": 6473, "computer": 10000}
 
 
+def nearest_endpoint(site: Site) -> str | None:
+    """The nearest router's endpoint, else that of a dispatcher, else of a computer."""
+    for role, port in DEFAULT_PORTS.items():
+        if node := site.nearest(role):
+            return site.endpoint(node, port)
+    return None
+
+
 class ClientConf(Conf):
     """How calls travel."""
 
@@ -54,7 +62,7 @@ class ClientOptions(StateOptions):
         """Where calls go, sorted, each once; the first is the primary one at the beginning."""
         if self.server_endpoints:
             return sorted({endpoint(site, text, DEFAULT_PORTS["router"]) for text in self.server_endpoints})
-        for role, port in DEFAULT_PORTS.items():
-            if node := site.nearest(role):
-                return [site.endpoint(node, port)]
-        raise TestbedError("A client of serverless_on_edge needs a router, a dispatcher or a computer to call.")
+        found = nearest_endpoint(site)
+        if found is None:
+            raise TestbedError("A client of serverless_on_edge needs a router, a dispatcher or a computer to call.")
+        return [found]
