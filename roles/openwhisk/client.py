@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from roles.openwhisk.auth import PUBLIC, header, read_keys
+from roles.openwhisk.names import MOST_LISTED
 from roles.openwhisk.options import ClientOptions
 from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
 from testbed.roles.web import WEB, WebReply, WebRequest
 
+MOST_PARTS = 100  # of a list of actions
 _STATUS: dict[int, Status] = {200: "ok", 202: "timeout", 429: "rejected", 503: "rejected"}
 
 
@@ -25,16 +27,42 @@ def invocation(
     return WebRequest("POST", f"/api/v1/namespaces/{quote(namespace, safe='')}/actions/{path}?{query}", headers, body)
 
 
-def _parsed(reply: WebReply) -> Any:
+def listing(authorization: str, namespace: str = "_", *, skip: int = 0, limit: int = MOST_LISTED) -> WebRequest:
+    """A request for a part of the list of actions; a ``limit`` of 0 is the most that there is."""
+    target = f"/api/v1/namespaces/{quote(namespace, safe='')}/actions/?limit={limit}&skip={skip}"
+    return WebRequest("GET", target, (("authorization", authorization), ("accept", "application/json")))
+
+
+async def all_actions(
+    env: Environment, address: str, authorization: str, namespace: str = "_", timeout: float = 10.0
+) -> list[dict[str, Any]]:
+    """The summaries of all actions there are at ``address``, part by part; raises CallFailed.
+
+    What is no list of actions, or one without an end, counts as such a failure too, of kind ``protocol``.
+    """
+    found: list[dict[str, Any]] = []
+    for _ in range(MOST_PARTS):
+        reply = await env.call(address, WEB, listing(authorization, namespace, skip=len(found)), timeout)
+        part = parsed(reply) if reply.status == 200 else None
+        if not isinstance(part, list) or not all(isinstance(each, dict) for each in part):
+            raise CallFailed("protocol", f"{address} lists no actions: {reply.status} {error_text(reply)[:200]}")
+        found += part
+        if len(part) < MOST_LISTED:
+            return found
+    raise CallFailed("protocol", f"{address} lists more than {len(found)} actions")
+
+
+def parsed(reply: WebReply) -> Any:
+    """The data of a reply; None where it is no JSON."""
     try:
         return json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def error_text(reply: WebReply) -> str:
     """What a reply that is no success says is wrong."""
-    data = _parsed(reply)
+    data = parsed(reply)
     error = data.get("error") if isinstance(data, dict) else None
     if error is None and isinstance(data, dict):
         response = data.get("response")
@@ -74,7 +102,7 @@ class WskClient(Client):
 def outcome(reply: WebReply, server: str) -> Outcome:
     """What an answer with a record says."""
     status = _STATUS.get(reply.status, "error")
-    record = _parsed(reply)
+    record = parsed(reply)
     error = "" if status == "ok" else f"{reply.status}: {error_text(reply)}"
     if not isinstance(record, dict) or "response" not in record:
         return Outcome(status, error or "The answer is no record.", node=server, response_bytes=len(reply.content))

@@ -41,6 +41,7 @@ from testbed.roles.api import CallFailed, Environment, Parameters, Role, Service
 
 AT_ONCE = 1000  # changes in one message, about 40 kB
 LOOKS = 4  # for silent agents, within the time after which one counts as gone
+PLACED = ("router", "dispatcher", "computer", "edgecomputerwsk")  # roles that need a row in a matrix of distances
 log = logging.getLogger(__name__)
 
 
@@ -112,7 +113,7 @@ class Controller(Role):
         return HierarchicalInstaller(by_address, self.options.hier_objective, self.env.rng("homes"))
 
     def _check(self, distances: dict[str, dict[str, float]]) -> None:
-        agents = [node for role in ("router", "dispatcher", "computer") for node in self.site.places.get(role, ())]
+        agents = [node for role in PLACED for node in self.site.places.get(role, ())]
         unknown = sorted({node for node in agents if self.site.addresses[node] not in distances})
         if unknown:
             raise TestbedError(f"The topology-file of the controller has no row for {', '.join(unknown)}.")

@@ -15,6 +15,7 @@ from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import LOOKS, Controller
 from roles.serverless_on_edge.forwarder import Forwarder
 from roles.serverless_on_edge.installers import host_of
+from roles.serverless_on_edge.wsk_computer import WskComputer
 from testbed.roles.api import Invariant, Observed
 
 EXPIRIES = 2 + 1 / LOOKS  # until a controller that was away has heard everybody and then compares the tables
@@ -27,7 +28,7 @@ class _Realm:
 
     controller: Controller
     forwarders: tuple[Forwarder, ...]
-    computers: tuple[Computer, ...]
+    computers: tuple[Computer | WskComputer, ...]
     within_s: float
 
     @property
@@ -49,21 +50,22 @@ def _realms(seen: Observed) -> Iterator[_Realm]:
 def _realm(controller: Controller, seen: Observed) -> _Realm | None:
     """None where somebody does not take part in heartbeats, or in expiry."""
     endpoint = controller.site.endpoint(controller.site.node, controller.options.server_endpoint)
-    charges = [role for role in seen.agents.values() if isinstance(role, Forwarder | Computer)]
+    charges = [role for role in seen.agents.values() if isinstance(role, Forwarder | Computer | WskComputer)]
     own = [role for role in charges if controller_of(role.site, role.options) == endpoint]
     periods = [role.options.heartbeat() for role in own]
     if not own or not all(0 < period < controller.options.expiry() for period in periods):
         return None
     forwarders = tuple(role for role in own if isinstance(role, Forwarder))
-    computers = tuple(role for role in own if isinstance(role, Computer))
+    computers = tuple(role for role in own if isinstance(role, Computer | WskComputer))
     places = controller.site.places
     pushing = 2 * sum(len(places.get(role, ())) for role in ("router", "dispatcher")) * controller.options.push_timeout
-    within = CALL_TIMEOUT_S + max(periods) + controller.options.expiry() * EXPIRIES + pushing + SLACK_S
+    looking = max((role.actions.slowest_s for role in own if isinstance(role, WskComputer)), default=0.0)
+    within = CALL_TIMEOUT_S + max(periods) + controller.options.expiry() * EXPIRIES + pushing + looking + SLACK_S
     return _Realm(controller, forwarders, computers, within)
 
 
 def _no_dead_destinations(seen: Observed) -> Iterator[str]:
-    alive = {role.endpoint for role in seen.agents.values() if isinstance(role, Forwarder | Computer)}
+    alive = {role.endpoint for role in seen.agents.values() if isinstance(role, Forwarder | Computer | WskComputer)}
     for realm in _realms(seen):
         for forwarder in realm.forwarders:
             nodes = {address: node for node, address in forwarder.site.addresses.items()}

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from roles.serverless_on_edge import chain_invariants, datasets, invariants, keys
+from roles.openwhisk import datasets as wsk_datasets
+from roles.openwhisk import invariants as wsk_server_invariants
+from roles.openwhisk.server import Server
+from roles.openwhisk.system import LIMITS, refuse
+from roles.serverless_on_edge import chain_invariants, datasets, invariants, keys, wsk_invariants
 from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller
@@ -16,7 +20,9 @@ from roles.serverless_on_edge.openfaas import Openfaas
 from roles.serverless_on_edge.options import Options
 from roles.serverless_on_edge.router import Router
 from roles.serverless_on_edge.wire import GrpcWire
+from roles.serverless_on_edge.wsk_computer import WskComputer
 from testbed.roles.api import Duty, Invariant, Parameters, Role, Site, System, Wire
+from testbed.roles.web_wire import WebWire
 from testbed.tables import Table
 
 
@@ -31,6 +37,8 @@ class ServerlessOnEdge(System):
         "computer": Computer,
         "client": EdgeClient,
         "openfaas": Openfaas,
+        "edgecomputerwsk": WskComputer,
+        "openwhisk": Server,
     }
     duties: ClassVar[Mapping[Duty, str]] = {
         "control": "controller",
@@ -38,17 +46,24 @@ class ServerlessOnEdge(System):
         "worker": "computer",
         "client": "client",
     }
-    tables: ClassVar[tuple[Table, ...]] = datasets.ALL
-    invariants: ClassVar[tuple[Invariant, ...]] = (*invariants.ALL, *chain_invariants.ALL)
+    tables: ClassVar[tuple[Table, ...]] = (*datasets.ALL, *wsk_datasets.ALL)
+    invariants: ClassVar[tuple[Invariant, ...]] = (
+        *invariants.ALL, *chain_invariants.ALL, *wsk_invariants.ALL, *wsk_server_invariants.ALL,
+    )  # fmt: skip
 
     def wire(self) -> Wire:
         """gRPC with the original's messages, and HTTP."""
         return EdgeWire()
 
     def wire_of(self, role: Role, folder: Path | None) -> Wire:
-        """The same, with TLS on the data path for a role that is ``secure``."""
+        """The same, with TLS on the data path for a role that is ``secure``; OpenWhisk's own way to refuse for its."""
+        if isinstance(role, Server):
+            return EdgeWire(web=WebWire(LIMITS, refuse=refuse))
         options: Options = role.parameters
-        return EdgeWire(GrpcWire(options.secure, lambda: keys.own(options.tls_conf, folder or Path())))
+        grpc = GrpcWire(options.secure, lambda: keys.own(options.tls_conf, folder or Path()))
+        if isinstance(role, WskComputer):
+            return EdgeWire(grpc, WebWire(LIMITS, client_context=role.options.trust(role.site)))
+        return EdgeWire(grpc)
 
     def private_files(self, agents: Sequence[tuple[Site, Parameters]]) -> Mapping[tuple[str, str], Mapping[str, str]]:
         """Keys for those who are to be secure and have been given none."""

@@ -1,0 +1,95 @@
+"""The parameters of a computer that has an OpenWhisk server execute its calls, and what they say of that server."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from roles.openwhisk.auth import PUBLIC, header, read_keys
+from roles.openwhisk.options import PORT
+from roles.serverless_on_edge.options import AgentOptions, SecondsAboveZero, endpoint
+from roles.serverless_on_edge.options import Port as EdgePort
+from testbed.errors import TestbedError
+from testbed.roles.api import Site
+from testbed.units import refuse
+
+OWN = "_"  # the namespace of the key
+USUAL = "guest"  # where an OpenWhisk server of the experiment has the experiment's functions
+
+
+def _key(value: object) -> object:
+    if isinstance(value, str) and not set(value) & set(" \t\r\n"):
+        return value
+    raise refuse("UUID:KEY, the same in base64, or the absolute path of a file with keys")
+
+
+class WskComputerOptions(AgentOptions):
+    """A computer that has an OpenWhisk server execute its calls."""
+
+    server_endpoint: EdgePort = Field(10000, description="Port for calls.")
+    wsk_api_root: str = Field(
+        "", description="Where the server is, `http://` or `https://`; a node of the experiment may stand for an "
+        "address. By default the nearest `openwhisk`."
+    )  # fmt: skip
+    wsk_auth: Annotated[str, BeforeValidator(_key)] = Field(
+        "", description="Its key there: `UUID:KEY`, or that in base64 (then it is in the run's files), or the absolute "
+        "path of a file on the node's machine with lines NAMESPACE UUID:KEY. By default the original's public keys."
+    )  # fmt: skip
+    wsk_user: str = Field("whisk.system", description="Whose key, of those in a file and of the public ones.")
+    wsk_namespace: str = Field(
+        "", description="Whose actions it offers; `_`: those of the key's own namespace, which is the default for a "
+        "key that is given here, and with strict-original. Else `guest`."
+    )  # fmt: skip
+    wsk_authority: str = Field(
+        "", description="PEM file of whom to trust with https, on the node's machine; empty: whom the machine trusts; "
+        "`any`: whoever answers, as the original does."
+    )  # fmt: skip
+    look_period: SecondsAboveZero = Field(1.0, description="Time between two questions which actions there are.")
+    back_off: SecondsAboveZero = Field(8.0, description="Longest such time while the server does not answer.")
+    call_timeout: SecondsAboveZero = Field(70.0, description="A call that takes longer is given up.")
+
+    @property
+    def _key_is_a_file(self) -> bool:
+        return self.wsk_auth.startswith("/")
+
+    def authorization(self) -> str:
+        """The header that shows the key; raises TestbedError, which does not tell it."""
+        if self.wsk_auth and not self._key_is_a_file:
+            return header(self.wsk_auth)
+        known = read_keys(Path(self.wsk_auth)) if self._key_is_a_file else PUBLIC
+        if self.wsk_user not in known:
+            raise TestbedError(f"There is no key of {self.wsk_user!r} among those of {', '.join(sorted(known))}.")
+        return header(known[self.wsk_user])
+
+    def namespace(self) -> str:
+        """Whose actions are offered."""
+        own = self.strict_original or (self.wsk_auth and not self._key_is_a_file)
+        return self.wsk_namespace or (OWN if own else USUAL)
+
+    def root(self, site: Site) -> tuple[str, str]:
+        """The scheme, and ``address:port``, of the server; raises TestbedError if nobody says where it is."""
+        node = site.nearest("openwhisk")
+        if not self.wsk_api_root and node is None:
+            raise TestbedError("edgecomputerwsk needs a wsk-api-root, or the role openwhisk on a node.")
+        if not self.wsk_api_root:
+            return "http", site.endpoint(node or "", PORT)
+        scheme, _, host = self.wsk_api_root.rstrip("/").rpartition("://")
+        if scheme not in ("", "http", "https") or not host or "/" in host:
+            raise TestbedError(f"The wsk-api-root {self.wsk_api_root!r} of {site.node} is no http://HOST:PORT.")
+        return scheme or "http", endpoint(site, host, {"": PORT, "http": 80, "https": 443}[scheme])
+
+    def trust(self, site: Site) -> ssl.SSLContext | None:
+        """Whom to trust with https; None with http. Raises TestbedError."""
+        if self.root(site)[0] == "http":
+            return None
+        try:
+            anyone = self.strict_original or self.wsk_authority == "any"
+            found = ssl.create_default_context(cafile=None if anyone else self.wsk_authority or None)
+        except OSError as error:
+            raise TestbedError(f"The wsk-authority {self.wsk_authority} cannot be read: {error}.") from None
+        if anyone:
+            found.check_hostname, found.verify_mode = False, ssl.CERT_NONE
+        return found
