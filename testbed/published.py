@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from testbed.experiment.claims import Crossing, Jump, Order, Published, PublishedValue, Rise
 
 Point = tuple[Mapping[str, Any], Mapping[str, Any]]  # what the sweep set, the summary row measured there
 
+_OF_SEEDS: Mapping[str, Callable[[list[float]], float]] = {"mean": fmean, "median": median, "min": min, "max": max}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
@@ -30,7 +31,7 @@ def compare(published: Published, points: Sequence[Point]) -> dict[str, Any]:
 
 
 def _value(claim: PublishedValue, points: Sequence[Point]) -> dict[str, Any]:
-    return _number(claim, _at(claim.metric, claim.at, points), claim.at)
+    return _number(claim, _at(claim.metric, claim.at, points, _OF_SEEDS[claim.of_seeds]), claim.at)
 
 
 def _number(claim: PublishedValue | Rise | Crossing, value: float | None, at: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,11 +49,13 @@ def _number(claim: PublishedValue | Rise | Crossing, value: float | None, at: Ma
     }
 
 
-def _at(metric: str, at: Mapping[str, Any], points: Sequence[Point]) -> float | None:
+def _at(
+    metric: str, at: Mapping[str, Any], points: Sequence[Point], take: Callable[[list[float]], float] = fmean
+) -> float | None:
     """What was measured at the first point that fits; where the sweep repeats it with other seeds, their mean."""
     fitting = [(_but_seed(swept), row.get(metric)) for swept, row in points if _fits(at, swept)]
     measured = [value for place, value in fitting if place == fitting[0][0] and value is not None]
-    return fmean(measured) if measured else None
+    return take(measured) if measured else None
 
 
 def _but_seed(swept: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     invocations[node=edge].queue_s.mean      of the rows where another column has this text; phase measure only
     invocations.service_latency_s.mean/user  each user's by itself, and of those the mean
     byte_km                                  bytes times kilometres, for each good answer
+    byte_km_per_s                            the same, for each second
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from math import fsum
 from pathlib import Path
 
@@ -30,10 +32,10 @@ _STATISTICS: Mapping[str, Callable[[Sequence[float]], float | None]] = {
 def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | None:
     """The number ``name`` of the run in ``folder``; None where there are no such rows, no such thing, or texts.
 
-    ``lengths`` of links are in km.
+    ``lengths`` of links, or of patterns of links, are in km.
     """
-    if name == "byte_km":
-        return _byte_km(folder, lengths)
+    if name in ("byte_km", "byte_km_per_s"):
+        return _byte_km(folder, lengths, name == "byte_km_per_s")
     found = _NAME.fullmatch(name)
     if found is None or found[5] not in _STATISTICS:
         return None
@@ -68,10 +70,19 @@ def _chosen(rows: Iterator[dict[str, str]], where: str | None, text: str, column
             yield row
 
 
-def _byte_km(folder: Path, lengths: Mapping[str, float]) -> float | None:
+def _byte_km(folder: Path, lengths: Mapping[str, float], is_rate: bool) -> float | None:
     ends: dict[tuple[str, str], list[float]] = {}
+    times: list[float] = []
     for row in _rows(folder / "links.csv"):
         ends.setdefault((row["link"], row["node"]), []).append(float(row["size_bytes"]))
-    good = sum(row["status"] == "ok" for row in _rows(folder / "invocations.csv"))
-    carried = fsum((values[-1] - values[0]) * lengths.get(link, 0.0) for (link, _), values in ends.items())
-    return carried / good if good and ends else None
+        times.append(float(row["t"]))
+    carried = fsum((values[-1] - values[0]) * _length(link, lengths) for (link, _), values in ends.items())
+    if is_rate:
+        over: float = max(times, default=0.0) - min(times, default=0.0)
+    else:
+        over = sum(row["status"] == "ok" for row in _rows(folder / "invocations.csv"))
+    return carried / over if over else None
+
+
+def _length(link: str, lengths: Mapping[str, float]) -> float:
+    return next((length for pattern, length in lengths.items() if fnmatchcase(link, pattern)), 0.0)

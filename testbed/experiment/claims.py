@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -11,7 +11,7 @@ from testbed.units import refuse
 METRIC = (
     "Column of `summary.csv`, for all functions together; or `DATASET[COLUMN=TEXT].COLUMN.STATISTIC` of any dataset of "
     "the run, such as `so_moves[target=p1].duration_s.p50` (the condition may be left out; mean, p50, p90, max, sum, "
-    "count; `mean/user` is the mean of each user's mean); or `byte_km`, see `lengths`."
+    "count; `mean/user` is the mean of each user's mean); or `byte_km` or `byte_km_per_s`, see `lengths`."
 )
 
 
@@ -40,6 +40,9 @@ class PublishedValue(_Part):
         description="Largest relative difference that still counts as reproduced: 0.05 is 5 %.", gt=0
     )
     at: dict[str, Any] = Field({}, description="In a sweep: the point it belongs to, such as `{loss: 3%}`.")
+    of_seeds: Literal["mean", "median", "min", "max"] = Field(
+        "mean", description="What is taken of the runs at that point that differ in their seed only."
+    )
 
 
 class Jump(_Part):
@@ -93,8 +96,9 @@ class Published(_Part):
     orders: list[Order] = Field([], description="Which of several points has the larger value.")
     lengths: dict[str, float] = Field(
         {},
-        description="Link -> its length in km, for the metric `byte_km`: the bytes that crossed each link while the "
-        "workload ran, times its length, summed, for each good answer.",
+        description="Link, or pattern (`edge*`) -> its length in km, for the metric `byte_km`: the bytes that crossed "
+        "each link while the workload ran, times its length, summed, for each good answer. `byte_km_per_s` is the same "
+        "for each second. A link that several name has the length of the first.",
     )
 
     @property

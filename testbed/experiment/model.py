@@ -83,7 +83,8 @@ class ExperimentFile(_Part):
     seed: int = Field(1, ge=0, description="Everything random in the run is drawn from it.")
     access: Literal["direct", "ssh"] = Field("direct", description="How agents are deployed on emulated hosts.")
     place: dict[str, Names] = Field(
-        description="Duty (control, gateway, worker, client) or role -> its nodes: names, patterns (`w*`) or `tag:x`."
+        description="Duty (control, gateway, worker, client) or role -> its nodes: names, patterns (`w*`), `tag:x`, "
+        "`random:6` (hosts drawn from the seed) or `role:worker` (the nodes of one placed above)."
     )
     functions: dict[str, FunctionSpec] = Field(description="The functions that clients can invoke.")
     settings: dict[str, dict[str, dict[str, Any]]] = Field(

@@ -15,6 +15,7 @@ from testbed.errors import InputError, Problem, UsageError
 from testbed.experiment.background import Pairing
 from testbed.experiment.model import Experiment, ExperimentFile, FunctionSpec
 from testbed.experiment.naming import Naming, Teller, select
+from testbed.experiment.placing import Placing
 from testbed.experiment.replayed import told, with_replayed
 from testbed.experiment.timetable import Spelling
 from testbed.roles import discover
@@ -98,28 +99,7 @@ class Resolver(Teller):
             return None
 
     def _placement(self, topology: Topology, system: System) -> tuple[tuple[str, str], ...]:
-        placed: dict[tuple[str, str], None] = {}
-        for key, patterns in self.file.place.items():
-            role = system.duties.get(key, key)  # type: ignore[call-overload]  # a key that is no duty may be a role
-            if role not in system.roles:
-                if key in ("control", "gateway", "worker", "client"):
-                    continue  # a duty that this system does not have: another system's
-                self.unknown(
-                    ("place", key),
-                    key,
-                    f"a duty, or a role of {system.name}",
-                    dict.fromkeys((*system.duties, *system.roles)),
-                )
-                continue
-            for index, pattern in enumerate(patterns):
-                nodes = select(topology, pattern)
-                placed |= dict.fromkeys((node, role) for node in nodes)
-                if not nodes:
-                    known = [node.name for node in topology.of_kind("host", "router")]
-                    self.unknown(("place", key, index), pattern, f"a host or router of {topology.name}", known)
-        if not any(role == system.duties["client"] for _, role in placed):
-            self.wrong(("place",), "no client", "at least one node with the duty client", "Add `client: [NODE]`.")
-        return tuple(placed)
+        return Placing(self.document, self.problems, topology, system, self.file.seed).placement(self.file.place)
 
     def _parameters(
         self, placement: tuple[tuple[str, str], ...], system: System

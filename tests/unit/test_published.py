@@ -80,6 +80,13 @@ def test_points_with_other_seeds_are_repetitions_whose_mean_counts() -> None:
     assert compare(claims(values=[value]), points)["rows"][0]["measured"] == 2.0
 
 
+@pytest.mark.parametrize(("of_seeds", "measured"), [("mean", 4.0), ("median", 2.0), ("min", 1.0), ("max", 9.0)])
+def test_a_value_may_be_another_than_the_mean_of_all_seeds(of_seeds: str, measured: float) -> None:
+    value = {"name": "v", "metric": P90, "value": 2.0, "tolerance": 0.01, "of_seeds": of_seeds}
+    points = [({"seed": seed}, {P90: seed}) for seed in (1, 9, 2)]
+    assert compare(claims(values=[value]), points)["rows"][0]["measured"] == measured
+
+
 def test_curves_run_along_amounts_as_well_as_numbers() -> None:
     crossing = {"name": "cross", "metric": P90, "over": "rate", "between": [{"m": "a"}, {"m": "b"}],
                 "value": 15.0, "tolerance": 0.001}  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from testbed.seeds import stream
 from testbed.units import Delay, refuse
 from testbed.workload.arrivals.base import Arrival, Arrivals, PositiveDelay, Source
 
@@ -35,10 +36,17 @@ class Closed(Arrivals):
         "constant", description="How that time varies: not, from 0 to twice its mean, or exponentially."
     )
 
+    scattered: bool = Field(
+        False, description="With `pace`: `users` are those of all clients together. Each is at a client drawn at "
+        "random, which may have several or none, and its timetable begins at a random time within one pace."
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.pace is None) == (self.think is None):
             raise refuse("either pace or think", "pace: a timetable with catch-up; think: a pause after each answer.")
+        if self.scattered and self.pace is None:
+            raise refuse("pace for scattered users", "Who thinks has no timetable before the start.")
         return self
 
     def draw(self, rng: random.Random) -> float:
@@ -50,7 +58,8 @@ class Closed(Arrivals):
 
     def user_names(self, source: Source) -> list[str]:
         """The names of this client's users."""
-        return [f"{source.client}.{source.index}.{number}" for number in range(self.users)]
+        mine = (number for number in range(self.users) if not self.scattered or _is_here(source, number))
+        return [f"{source.client}.{source.index}.{number}" for number in mine]
 
     def arrivals(self, source: Source, horizon: float) -> Iterator[Arrival]:
         """The timetables of all users, merged; nothing for users who think, since nobody knows their times before."""
@@ -59,6 +68,13 @@ class Closed(Arrivals):
         return heapq.merge(*(self._timetable(source, user, horizon) for user in self.user_names(source)))
 
     def _timetable(self, source: Source, user: str, horizon: float) -> Iterator[Arrival]:
-        rng, t = source.rng("user", user), 0.0
+        rng = source.rng("user", user)
+        t = -rng.uniform(0, self.pace or 0.0) if self.scattered else 0.0
         while (t := t + self.draw(rng)) < horizon:
             yield Arrival(t, user=user)
+
+
+def _is_here(source: Source, number: int) -> bool:
+    """Whether this scattered user is at this client; all clients draw alike, so it is at one of them."""
+    draw = stream(source.seed, "workload", "scattered", str(source.index), str(number))
+    return draw.choice(source.clients) == source.client

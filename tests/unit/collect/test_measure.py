@@ -15,7 +15,7 @@ def run(tmp_path: Path) -> Path:
     files = {
         "invocations": "phase,node,status,queue_s\nwarmup,e,ok,9\nmeasure,e,ok,1\nmeasure,c,ok,3\nmeasure,e,error,\n",
         "moves": "to,took_s\nc,1.5\ne,2\nc,2.5\n",
-        "links": "link,node,size_bytes\nwan,e,100\nwan,c,50\nlan,e,7\nwan,e,400\nwan,c,50\nlan,e,9\n",
+        "links": "t,link,node,size_bytes\n0,wan,e,100\n0,wan,c,50\n0,lan,e,7\n4,wan,e,400\n4,wan,c,50\n4,lan,e,9\n",
     }
     for name, text in files.items():
         (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Path:
         ("moves.took_s.max/to", 2.25),
         ("invocations[status=error].node.count", 1.0),
         ("byte_km", (300 * 1000 + 2) / 3),
+        ("byte_km_per_s", (300 * 1000 + 2) / 4),
         ("nothing.took_s.p50", None),
         ("moves.took_s.shape", None),
         ("moves.to.mean", None),
@@ -42,4 +43,4 @@ def run(tmp_path: Path) -> Path:
     ],
 )
 def test_a_name_tells_what_is_measured(run: Path, name: str, value: float | None) -> None:
-    assert measure(run, name, {"wan": 1000.0, "lan": 1.0}) == (None if value is None else pytest.approx(value))
+    assert measure(run, name, {"wan": 1000.0, "l*": 1.0, "*": 7.0}) == (None if value is None else pytest.approx(value))

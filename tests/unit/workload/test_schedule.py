@@ -126,6 +126,19 @@ def test_a_paced_user_follows_a_timetable() -> None:
     assert [each.t_scheduled for each in found if each.user == "c1.0.0"] == [float(n) for n in range(1, 100)]
 
 
+def test_scattered_users_are_each_at_one_client_and_begin_within_one_pace() -> None:
+    spec = workload({"arrivals": {"model": "closed", "users": 40, "pace": "1s", "scattered": True}})
+    homes: list[tuple[str, ...]] = []
+    for seed in (1, 2):
+        plans = schedule(spec, [f"c{number}" for number in range(40)], FUNCTIONS, seed)
+        first = {each.user: each for plan in plans.values() for each in reversed(list(plan.invocations))}
+        assert sum(each.count for each in plans.values()) == pytest.approx(4000, abs=40) and len(first) == 40
+        assert len({round(each.t_scheduled, 3) for each in first.values()}) > 30
+        assert all(0 <= each.t_scheduled <= 1 for each in first.values())
+        homes.append(tuple(each.client for _, each in sorted(first.items())))
+    assert homes[0] != homes[1] and all(15 < len(set(each)) < 36 for each in homes)  # 25.5 different ones on average
+
+
 def test_thinking_users_get_identifiers_that_nobody_else_has() -> None:
     spec = workload({"arrivals": {"model": "poisson", "rate": "1/s"}},
                     {"arrivals": {"model": "closed", "users": 3, "think": "1s"}},
