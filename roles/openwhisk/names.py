@@ -70,9 +70,14 @@ def route(target: str) -> Route:
     return Route(namespace, parts[2] if len(parts) > 2 else "", tuple(parts[3:]), query)
 
 
+def is_name(name: str) -> bool:
+    """Whether something can be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def named(name: str, otherwise: str = "The name of the entity contains illegal characters.") -> str:
     """A name as it is; raises Refused (400) for what cannot be one."""
-    if _NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise Refused(400, otherwise)
     return name
 

@@ -97,4 +97,20 @@ CHAINS = Table(
     ),
 )
 
-ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES, CHAINS)
+PROXIED = Table(
+    "soe_proxied",
+    "The calls that proxies for clients of OpenWhisk made.",
+    (
+        _T,
+        _NODE,
+        Column("activation_id", "text", "", "The id that the client was told; empty with `strict-original`."),
+        _FUNCTION,
+        Column("responder", "text", "", "Who executed it, as the answer tells."),
+        Column("hops", "integer", "count", "Agents that the call has passed, the proxy among them."),
+        Column("queue_s", "number", "s", "Waiting in the proxy for its turn."),
+        Column("latency_s", "number", "s", "From the call to its answer."),
+        Column("error", "text", "", "What went wrong; empty if nothing did."),
+    ),
+)
+
+ALL: tuple[Table, ...] = (TABLES, UTILIZATION, EXECUTIONS, MEMBERS, ESTIMATES, CHAINS, PROXIED)

@@ -7,6 +7,7 @@ and a certificate for its own address.
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,11 +40,27 @@ class Keys:
         return "Keys(...)"
 
 
+def _files(conf: TlsConf, folder: Path) -> tuple[Path, Path, Path]:
+    if conf.key:
+        return Path(conf.authority), Path(conf.certificate), Path(conf.key)
+    return folder / AUTHORITY, folder / CERTIFICATE, folder / KEY
+
+
 def own(conf: TlsConf, folder: Path) -> Keys:
     """The keys of one agent: those that its user gives, else those of the run in the agent's ``folder``."""
-    if conf.key:
-        return read(Path(conf.authority), Path(conf.certificate), Path(conf.key))
-    return read(folder / AUTHORITY, folder / CERTIFICATE, folder / KEY)
+    return read(*_files(conf, folder))
+
+
+def for_clients(conf: TlsConf, folder: Path) -> ssl.SSLContext:
+    """What an agent serves clients over HTTPS with; raises TestbedError as :func:`read` does."""
+    authority, certificate, key = _files(conf, folder)
+    read(authority, certificate, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise TestbedError(f"{certificate} and {key} are no certificate and its key: {error}.") from error
+    return context
 
 
 def read(authority: Path, certificate: Path, key: Path) -> Keys:

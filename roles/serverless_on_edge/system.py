@@ -20,6 +20,8 @@ from roles.serverless_on_edge.openfaas import Openfaas
 from roles.serverless_on_edge.options import Options
 from roles.serverless_on_edge.router import Router
 from roles.serverless_on_edge.wire import GrpcWire
+from roles.serverless_on_edge.wskproxy import WskProxy, web_of
+from roles.serverless_on_edge.wskproxy_options import ProxyOptions
 from roles.serverless_on_edge.wsk_computer import WskComputer
 from testbed.roles.api import Duty, Invariant, Parameters, Role, Site, System, Wire
 from testbed.roles.web_wire import WebWire
@@ -37,6 +39,7 @@ class ServerlessOnEdge(System):
         "computer": Computer,
         "client": EdgeClient,
         "openfaas": Openfaas,
+        "wskproxy": WskProxy,
         "edgecomputerwsk": WskComputer,
         "openwhisk": Server,
     }

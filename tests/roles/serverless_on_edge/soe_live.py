@@ -45,7 +45,7 @@ class Loopback:
         made = kind(site, kind.parameters_model.model_validate(options))
         folder = self.folder / f"{node}-{role}"
         folder.mkdir(exist_ok=True)
-        env = LiveEnvironment(site, SYSTEM.wire(), folder, SYSTEM.tables, functions=Upper())
+        env = LiveEnvironment(site, SYSTEM.wire_of(made, folder), folder, SYSTEM.tables, functions=Upper())
         self.agents[role, node] = made, env
         await made.start(env)
         return made
