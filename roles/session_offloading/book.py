@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from roles.session_offloading.locks import Locks
-from roles.session_offloading.messages import SessionToken, Version, read, read_in_pieces
+from roles.session_offloading.messages import SessionToken, Version
 from roles.session_offloading.records import Changes, Record, Storage
 
 RECEIVER = "@receiver:"  # begins the names of sessions that belong to receivers of a location, which never move
@@ -49,13 +49,11 @@ class Book:
         self.records[record.token.session] = record
 
     async def arrived(
-        self, token: SessionToken, version: Version, body: bytes, requests: Iterable[str]
+        self, token: SessionToken, version: Version, data: dict[str, str], requests: Iterable[str]
     ) -> Record:
-        """A session is here from now on, with the data in ``body``; raises Refused for a body that has none."""
-        record, data = Record(token.at(self.name), version, here=True), read_in_pieces(body)
-        changes = Changes(read(body)) if data is None else Changes(data, raw=body)
-        changes.requests.extend(requests)
-        await self.write(record, changes, fresh=True)
+        """A session is here from now on, with these data."""
+        record = Record(token.at(self.name), version, here=True)
+        await self.write(record, Changes(data, requests=list(requests)), fresh=True)
         return record
 
     async def handed_out(self, session: str, taker: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from roles.session_offloading.messages import list_of, list_text, pieces
+from roles.session_offloading.messages import list_of, list_text
 from roles.session_offloading.records import Changes, Record, StorageFailed, record_of
 from testbed.roles.api import Journal
 
@@ -147,7 +147,7 @@ class EmbeddedStorage:
             if held is not None:
                 plain = {key: value for key, value in held.values.items() if value is not None}
                 if held.size > _PART:
-                    yield from (_packed({"part": {"key": key, "data": value}}) for key, value in plain.items())
+                    yield from _parts(plain)
                     entry, plain = entry | {"parts": len(plain)}, {}
                 entry |= {"c": [plain, held.lists, [], list(held.requests)]}
             yield _packed(entry)
@@ -189,13 +189,14 @@ class EmbeddedStorage:
             if fresh:
                 found["fresh"] = 1
             if changes or fresh:
-                found["c"] = [{} if raw else changes.put, changes.added, list(changes.gone), changes.requests]
-            if raw:
+                put = {} if large else changes.put
+                found["c"] = [put, changes.added, list(changes.gone), changes.requests]
+            if large:
                 found["parts"] = len(changes.put)
             return found
 
-        raw = changes.raw if len(changes.raw) > _PART else b""
-        self._note(entry, chain([_NOTHING], (b'{"part":%b}' % piece for piece in pieces(raw))) if raw else ())
+        large = sum(map(len, changes.put.values())) > _PART
+        self._note(entry, chain([_NOTHING], _parts(changes.put)) if large else ())
         self._records[session] = record
         if fresh:
             self._data.pop(session, None)
@@ -227,6 +228,11 @@ class EmbeddedStorage:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _parts(put: Mapping[str, str]) -> Iterator[bytes]:
+    """An entry for each text."""
+    return (_packed({"part": {"key": key, "data": value}}) for key, value in put.items())
 
 
 def _packed(entry: dict[str, Any]) -> bytes:

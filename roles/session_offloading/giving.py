@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from roles.session_offloading.book import Book
-from roles.session_offloading.messages import MOVE, OWNER, VERSION, Refused, Version, version_of, written
+from roles.session_offloading.messages import MOVE, OWNER, VERSION, Refused, Version, version_of
 from roles.session_offloading.place import Post
 from roles.session_offloading.records import Record, StorageFailed
+from roles.session_offloading.session_data import Written
 from testbed.roles.web import WebReply, WebRequest, told
 
 CONFIRM = "x-session-confirm"  # the version that the taker has now
@@ -104,7 +105,7 @@ class Giving:
             raise Refused(503, f"The session {session!r} is on its way to {record.leaving}.")
         if not record.here:
             return WebReply(200, (("content-type", "application/json"),), _EMPTY)
-        body = written(await self._book.storage.items(session))
+        body = Written(await self._book.storage.items(session))
         offered = session in self._book.offered and record.token.owner != self._book.name
         await self._book.gone(session, record.token.owner if offered else record.token.current)
         self.left(session)
@@ -136,7 +137,7 @@ class Giving:
         headers = [("content-type", "application/json"), (VERSION, str(record.version))]
         if requests:
             headers.append((REQUESTS, json.dumps(requests)))
-        return WebReply(200, tuple(headers), written(items))
+        return WebReply(200, tuple(headers), Written(items))
 
     async def _confirmed(self, record: Record, taker: str, request: WebRequest) -> WebReply:
         self._signing.check(request, record.token, "confirm")

@@ -136,9 +136,10 @@ class Location(Role):
                 return False
             if record.token.owner != self.place.name:
                 owner, proof = record.token.owner, self.signing.proof(record.token, "collect")
-                query = {"deletePolicy": "moved", "sessionId": session}
                 try:
-                    reply = await self.courier.send(owner, "garbage-collector", b"", proof, None, **query)
+                    reply = await self.courier.send(
+                        owner, "garbage-collector", headers=proof, deletePolicy="moved", sessionId=session
+                    )
                 except Refused:
                     return False
                 if reply.status != 200:

@@ -11,7 +11,7 @@ a :class:`Version` (how often a session has moved), and the name of a move under
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +28,7 @@ MOVE = "x-session-move"  # the taker's name: it will say whether it has the data
 OWNER = "x-session-owner"  # of the session that the taker was told of: that of another, with the same name, stays
 PROOF = "x-session-proof"
 MOST_NAME_BYTES = 1024
-_ESCAPED = bytes(range(32)) + b'"\\'
-_ENTRY = b'{"key":"'
-_BEGINNING, _NEXT, _END = b'{"session_data":[' + _ENTRY, b"}," + _ENTRY, b"}]}"
+
 
 
 class Refused(TestbedError):
@@ -101,67 +99,6 @@ def parsed(body: bytes, what: str) -> Any:
 
 def _kind(data: object) -> str:
     return "null" if data is None else f"{type(data).__name__} {str(data)[:40]!r}"
-
-
-def written(data: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Session data as the parts of a body, one for each key, so that nobody needs them in one piece."""
-    parts = [b'{"session_data":[']
-    for number, (key, value) in enumerate(data.items()):
-        parts.append(b'%b{"key":%b,"data":%b}' % (b"," if number else b"", _quoted(key), _quoted(value)))
-    parts.append(b"]}")
-    return tuple(parts)
-
-
-def _quoted(text: str) -> bytes:
-    """A text in JSON; most have nothing in them that must be escaped, which is quick to see."""
-    data = text.encode("utf-8", "surrogatepass")
-    if len(data.translate(None, _ESCAPED)) == len(data):
-        return b'"%b"' % data
-    return json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def read(body: bytes) -> dict[str, str]:
-    """The session data in a body; raises Refused (502), since another location should have written it."""
-    try:
-        return dict(_entries(json.loads(body.decode("utf-8", "surrogatepass"))["session_data"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {str(error)[:80]}"
-        raise Refused(502, f"What came is no session data ({why}); it begins with {body[:60]!r}.") from None
-
-
-def read_in_pieces(body: bytes) -> dict[str, str] | None:
-    """The same entry by entry, if the body is as :func:`written` writes it; None if it is not."""
-    if not body.startswith(_BEGINNING) or not body.endswith(_END):
-        return None
-    count, data = 0, dict[str, str]()
-    try:
-        for key, value in _entries(map(json.loads, pieces(body))):
-            data[key] = value
-            count += 1
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return data if len(data) == count else None
-
-
-def pieces(body: bytes) -> Iterator[bytes]:
-    """The entries of session data that :func:`written` wrote, one by one as they are, so that no more is held twice.
-
-    Between two of them are bytes that no text can have within, since its quotation marks are escaped.
-    """
-    at, last = len(_BEGINNING) - len(_ENTRY), len(body) - len(_END)
-    while at < last:
-        end = body.find(_NEXT, at)
-        end = last if end < 0 else end
-        yield body[at : end + 1]
-        at = end + 2
-
-
-def _entries(entries: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    for entry in entries:
-        key, value = entry["key"], entry["data"]
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise ValueError(f"the key {str(key)[:40]!r} has no text")
-        yield key, value
 
 
 def list_text(values: Iterable[str]) -> str:

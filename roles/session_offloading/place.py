@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from roles.session_offloading.messages import MANAGER, PROOF, Refused, SessionTo
 from roles.session_offloading.options import LocationOptions
 from testbed.errors import TestbedError
 from testbed.roles.api import CallFailed, Environment, Site
-from testbed.roles.web import WEB, WebReply, WebRequest, fields
+from testbed.roles.web import WEB, WebReply, WebRequest, fields, poured
 
 LOCATION = "location"
 _USUAL = {1: ("cloud",), 2: ("cloud", "edge"), 3: ("cloud", "cloudlet", "edge")}
@@ -125,14 +125,21 @@ class Courier:
         body: bytes = b"",
         headers: Mapping[str, str] = {},
         timeout: float | None = None,
+        sink: Callable[[bytes], object] | None = None,
         **query: str,
     ) -> WebReply:
-        """The answer, whatever its status; raises Refused (502) if there is none."""
+        """The answer, whatever its status; raises Refused (502) if there is none.
+
+        ``sink`` takes the body of one of status 200, as it comes.
+        """
         target = f"/function/{MANAGER}?{urlencode({'command': command, **query}, errors='surrogatepass')}"
         kind = {"content-type": "application/json"} if body else {}
-        request = WebRequest("POST", target, fields({**kind, **headers}), body, self._options.keep_alive)
+        request = WebRequest("POST", target, fields({**kind, **headers}), body, self._options.keep_alive, sink)
         patience = timeout or self._options.call_timeout
         try:
-            return await self._env.call(self._place.address(location), WEB, request, patience)
+            reply = await self._env.call(self._place.address(location), WEB, request, patience)
         except CallFailed as failure:
             raise Refused(502, f"The location {location} does not answer to {command}: {failure}.") from failure
+        if sink is not None:
+            poured(reply, sink)
+        return reply

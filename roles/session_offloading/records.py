@@ -40,15 +40,13 @@ class Changes:
     """What one invocation, or one move, changes in a session's data, all at once or not at all.
 
     ``added`` are the texts to put at the end of lists, ``put`` whole values, which come first; ``request`` is the
-    number of a request that has been carried out. ``raw`` may be all of ``put`` once more, as
-    :func:`~roles.session_offloading.messages.written` wrote it.
+    number of a request that has been carried out.
     """
 
     put: dict[str, str] = field(default_factory=dict)
     added: dict[str, list[str]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
-    raw: bytes = b""
 
     def __bool__(self) -> bool:
         return bool(self.put or self.added or self.gone or self.requests)

@@ -4,7 +4,8 @@
 
 ``data:SESSION`` is a hash of texts, ``requests:SESSION`` a set; the hashes ``sessions``, ``sizes``, ``writes`` and
 ``settings`` have a field for each session or setting. What belongs together is written in one MULTI. All is absolute,
-so that writing it once more does no harm.
+so that writing it once more does no harm. The data of a large session that arrives are put aside under
+``arriving:SESSION``, part by part, and take their place in the MULTI.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class RedisStorage:
 
     async def open(self) -> Mapping[str, Record]:
         """The records of all sessions."""
+        await self._read(_forget_arriving)
         found = await self._read(lambda client: client.hgetall("sessions"))
         return {_text(name): record_of(_text(text)) for name, text in found.items()}
 
@@ -44,8 +46,18 @@ class RedisStorage:
 
     async def items(self, session: str) -> Mapping[str, str]:
         """All data of a session."""
-        found = await self._read(lambda client: client.hgetall(_data(session)))
-        return {_text(key): _text(value) for key, value in found.items()}
+        found: dict[str, str] = {}
+
+        async def ask(client: _Client) -> None:
+            # Not all in one answer, whose bytes would be held beside the texts.
+            async for key, value in client.hscan_iter(_data(session), count=16):
+                found[_text(key)] = _text(value)
+
+        if await self.size(session) > _PART:
+            await self._read(ask)
+            return found
+        return {_text(key): _text(value) for key, value in (await self._read(
+            lambda client: client.hgetall(_data(session)))).items()}  # fmt: skip
 
     async def size(self, session: str) -> int:
         """Bytes of a session's data."""
@@ -66,20 +78,25 @@ class RedisStorage:
         after = _after(changes, held)
         size += sum(_size(key, value) for key, value in after.items() if value is not None)
         gone = [_bytes(key) for key, value in after.items() if value is None]
+        aside = fresh and size > _PART
+        if aside:
+            await self._put_aside(session, after)
 
         def fill(pipe: _Client) -> None:
             if fresh:
                 pipe.delete(_data(session), _requests(session))
             if gone:
                 pipe.hdel(_data(session), *gone)
-            for part in _parts(after):
+            if aside:
+                pipe.rename(_arriving(session), _data(session))
+            for part in () if aside else _parts(after):
                 pipe.hset(_data(session), mapping=part)
             if changes.requests:
                 pipe.sadd(_requests(session), *map(_bytes, changes.requests))
             if fresh or changes:
                 pipe.hset("sizes", _bytes(session), size)
 
-        await self._put(record, fill)
+        await self._put(record, fill, _arriving(session) if aside else b"")
 
     async def drop(self, record: Record) -> None:
         """Remove a session's data and put down the record."""
@@ -138,7 +155,15 @@ class RedisStorage:
         size = int(whole or 0) - sum(len(_bytes(key)) + length for key, there, length in pairs if there)
         return size, {key: None if text is None else _text(text) for key, text in zip(added, texts, strict=True)}
 
-    async def _put(self, record: Record, fill: Callable[[_Client], object]) -> None:
+    async def _put_aside(self, session: str, data: Mapping[str, str | None]) -> None:
+        async def ask(client: _Client) -> None:
+            await client.delete(_arriving(session))
+            for part in _parts(data):
+                await client.hset(_arriving(session), mapping=part)
+
+        await self._read(ask)
+
+    async def _put(self, record: Record, fill: Callable[[_Client], object], needed: bytes = b"") -> None:
         session, mark = _bytes(record.token.session), f"{self._life}:{next(self._count)}".encode()
 
         def whole(pipe: _Client) -> None:
@@ -149,7 +174,7 @@ class RedisStorage:
         async def done(client: _Client) -> bool:
             return bool(await client.hget("writes", session) == mark)
 
-        await self._write(whole, done)
+        await self._write(whole, done, needed)
 
     async def _read(self, ask: Callable[[_Client], Awaitable[Any]]) -> Any:
         client = self.server.client
@@ -161,12 +186,22 @@ class RedisStorage:
         except REFUSED as error:
             raise StorageFailed(f"its redis-server refused: {error}") from error
 
-    async def _write(self, fill: Callable[[_Client], object], done: Callable[[_Client], Awaitable[bool]]) -> None:
-        """All that ``fill`` asks for, or nothing; ``done`` looks whether it was done."""
+    async def _write(
+        self, fill: Callable[[_Client], object], done: Callable[[_Client], Awaitable[bool]], needed: bytes = b""
+    ) -> None:
+        """All that ``fill`` asks for, or nothing; ``done`` looks whether it was done.
+
+        A key that is ``needed`` has to be there: Redis carries out the rest of a MULTI of which a part fails.
+        """
         client = self.server.client
         pipe = client.pipeline(transaction=True)
-        fill(pipe)
         try:
+            if needed:
+                await pipe.watch(needed)
+                if not await pipe.exists(needed):
+                    raise StorageFailed("its redis-server has lost what it was given a moment ago")
+                pipe.multi()
+            fill(pipe)
             await pipe.execute()
         except CONNECTION as error:
             await self.server.fell(client)
@@ -215,6 +250,15 @@ def _remove(pipe: _Client, session: str) -> None:
 
 def _data(session: str) -> bytes:
     return b"data:" + _bytes(session)
+
+
+def _arriving(session: str) -> bytes:
+    return b"arriving:" + _bytes(session)
+
+
+async def _forget_arriving(client: _Client) -> None:
+    async for key in client.scan_iter(match="arriving:*"):
+        await client.delete(key)
 
 
 def _requests(session: str) -> bytes:

@@ -24,6 +24,7 @@ from roles.session_offloading.messages import (
 )
 from roles.session_offloading.place import Post
 from roles.session_offloading.records import Record
+from roles.session_offloading.session_data import Reading
 from testbed.roles.web import WebReply, said
 from testbed.tables import Cell
 
@@ -84,7 +85,10 @@ class Taking:
     async def _fetch(self, token: SessionToken) -> Record:
         begun = self._env.now()
         headers = {MOVE: self._place.name, OWNER: token.owner, **self._signing.proof(token, "migrate")}
-        reply = await self._courier.send(token.current, "migrate-session", headers=headers, session=token.session)
+        data = Reading()
+        reply = await self._courier.send(
+            token.current, "migrate-session", headers=headers, session=token.session, sink=data.take
+        )
         if reply.status != 200:
             status = 403 if reply.status == 403 else 502
             raise Refused(status, f"{token.current} does not give {token.session!r}: {reply.status} {reply.text[:200]}")
@@ -92,7 +96,7 @@ class Taking:
         if version is None:
             raise Refused(400, f"{token.current} does not have the session {token.session!r}.")
         requests = json.loads(reply.header(REQUESTS) or "[]")
-        record = await self._book.arrived(token, version.next, reply.content, requests)
+        record = await self._book.arrived(token, version.next, data.done(), requests)
         self._book.used[token.session] = self._env.now()
         await self._note(token, self._env.now() - begun)
         return record

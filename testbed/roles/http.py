@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from testbed.roles.api import CallFailed
-from testbed.roles.http_pool import Body, Connection, Pool
+from testbed.roles.http_pool import Body, Connection, Pool, Sink
 from testbed.roles.http_reply import Limits, Reply
 
 __all__ = ["HttpClient", "Limits", "Reply"]
@@ -44,6 +44,7 @@ class _Request:
     data: bytes  # the head, and a small body
     rest: Body  # a body that is sent piece by piece
     repeatable: bool
+    sink: Sink | None = None
 
 
 class HttpClient:
@@ -78,16 +79,18 @@ class HttpClient:
         return await self.exchange(method, address, whole, body, timeout, repeatable=method in _REPEATABLE)
 
     async def exchange(
-        self, method: str, address: str, head: bytes, body: Body, timeout: float, *, repeatable: bool = False
-    ) -> Reply:
+        self, method: str, address: str, head: bytes, body: Body, timeout: float, *, repeatable: bool = False,
+        sink: Sink | None = None,
+    ) -> Reply:  # fmt: skip
         """As :meth:`request`, for a ``head`` that is whole: with the length, and the blank line at its end.
 
-        It is repeated on a new connection only where the caller calls it ``repeatable``.
+        It is repeated on a new connection only where the caller calls it ``repeatable``. ``sink`` takes the body of a
+        reply of status 200 as it comes; the reply then has none.
         """
         if isinstance(body, bytes) and len(body) <= _SMALL:
-            request = _Request(method, head + body, b"", repeatable)
+            request = _Request(method, head + body, b"", repeatable, sink)
         else:
-            request = _Request(method, head, body, repeatable)
+            request = _Request(method, head, body, repeatable, sink)
         pool = self._pools.get(address)
         if pool is None:
             pool = self._pools[address] = Pool(address, self._connections, self._limits, self._context)
@@ -123,7 +126,7 @@ async def _exchange(pool: Pool, request: _Request) -> Reply:
 
 
 async def _on(connection: Connection, request: _Request) -> Reply:
-    answer = connection.send(request.method, request.data)
+    answer = connection.send(request.method, request.data, request.sink)
     try:
         if request.rest:
             await connection.send_body(request.rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from testbed.roles.api import CallFailed
@@ -13,6 +13,7 @@ from testbed.roles.http_reply import Limits, Reply, ReplyReader, Violation
 
 PIECE = 1 << 18  # bytes of a large body that are handed to the kernel at a time
 
+Sink = Callable[[bytes], object]  # takes the body of a reply of status 200, piece by piece
 Body = bytes | Sequence[bytes]  # the parts of one are sent one after the other and never joined
 
 
@@ -45,11 +46,11 @@ class Connection(asyncio.Protocol):
         """Whether it can carry another request."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, method: str, data: bytes) -> asyncio.Future[Reply]:
+    def send(self, method: str, data: bytes, sink: Sink | None = None) -> asyncio.Future[Reply]:
         """Write a request; the future gets its reply, or raises CallFailed."""
         assert self._transport is not None
         self._waiter = asyncio.get_running_loop().create_future()
-        self._reader.expect(method)
+        self._reader.expect(method, sink)
         self._transport.write(data)
         return self._waiter
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,9 +62,9 @@ class ReplyReader:
         self._limits = limits
         self.expect("GET")
 
-    def expect(self, method: str) -> None:
-        """A request was sent; its reply is what comes now."""
-        self._method = method
+    def expect(self, method: str, sink: Callable[[bytes], object] | None = None) -> None:
+        """A request was sent; its reply is what comes now. ``sink`` gets the body of one of status 200 in pieces."""
+        self._method, self._sink = method, sink
         self._buffer = b""
         self._framing: _Framing | None = None
         self._status, self._head = 0, b""
@@ -146,7 +147,9 @@ class ReplyReader:
         self._received += len(data)
         if self._received > self._limits.body_bytes:
             raise Violation(f"the answer is longer than {self._limits.body_bytes} bytes")
-        if self._more is not None:
+        if self._sink is not None and self._status == 200:
+            self._sink(data)
+        elif self._more is not None:
             self._more.write(data)
         elif not self._first:
             self._first = data

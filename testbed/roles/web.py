@@ -7,8 +7,8 @@ on the wire. The live wire is :class:`testbed.roles.web_wire.WebWire`; a system 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -37,6 +37,8 @@ class WebRequest(_Headed):
     """A request. ``target`` is path and query as on the request line, percent-encoded.
 
     One that is not ``lasting`` is the last on its connection, which was opened for it: as of peers that keep none.
+    ``sink`` is for who sends it: it takes the body of a reply of status 200 piece by piece as it comes, where the wire
+    can do that, and the reply then has none (see :func:`poured`). It must not raise.
     """
 
     verb: str
@@ -44,6 +46,7 @@ class WebRequest(_Headed):
     headers: Fields = ()
     body: bytes = b""
     lasting: bool = True
+    sink: Callable[[bytes], object] | None = field(default=None, compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -65,12 +68,13 @@ class WebRequest(_Headed):
 class WebReply(_Headed):
     """A reply, whatever its status. A body of several parts is sent part by part and never joined.
 
+    Parts may be made when they are asked for: that is once for their length and once more when they are sent.
     ``own`` are further headers, of which each reply has other ones, such as an id: nothing is remembered of them.
     """
 
     status: int = 200
     headers: Fields = ()
-    body: bytes | tuple[bytes, ...] = b""
+    body: bytes | Sequence[bytes] = b""
     own: Fields = ()
 
     @property
@@ -86,6 +90,13 @@ class WebReply(_Headed):
     def text(self) -> str:
         """The body as text; what is no UTF-8 has replacement characters."""
         return self.content.decode("utf-8", "replace")
+
+
+def poured(reply: WebReply, sink: Callable[[bytes], object]) -> None:
+    """Give ``sink`` the body of a reply of status 200 that came over a wire that did not do so."""
+    if reply.status == 200:
+        for part in (reply.body,) if isinstance(reply.body, bytes) else reply.body:
+            sink(part)
 
 
 WEB: Method[WebRequest, WebReply] = Method("HTTP", WebRequest, WebReply)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain
 
 from testbed.roles.web import WebReply, WebRequest, said
 from testbed.roles.web_reader import RequestReader, WebLimits
@@ -217,9 +218,9 @@ class Connection(asyncio.Protocol):
         what = f"{request.verb} {request.target[:200]} was answered with status 500"
         self._loop.call_exception_handler({"message": what, "exception": error})
 
-    async def _send(self, head: bytes, body: bytes | tuple[bytes, ...]) -> None:
+    async def _send(self, head: bytes, body: bytes | Sequence[bytes]) -> None:
         """Send a reply piece by piece, as fast as the peer reads."""
-        for piece in (head, *((body,) if isinstance(body, bytes) else body)):
+        for piece in chain((head,), (body,) if isinstance(body, bytes) else body):
             for part in _pieces(piece):
                 if self._transport is None or self._transport.is_closing():
                     return

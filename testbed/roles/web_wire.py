@@ -80,7 +80,7 @@ class WebWire:
         """The reply of ``host:port`` (IPv6 in brackets), whatever its status; raises CallFailed."""
         request = cast(WebRequest, message)
         head = self._text.begin_request(request, address, len(request.body))
-        found = await self._client.exchange(request.verb, address, head, request.body, timeout)
+        found = await self._client.exchange(request.verb, address, head, request.body, timeout, sink=request.sink)
         try:
             status, headers = self._text.reply_head(found.head)
         except ValueError as error:

@@ -21,7 +21,7 @@ REDIS = "settings.session_offloading.location.storage=redis"
 SHORT = "settings.session_offloading.location.call_timeout=2s"
 storages = pytest.mark.parametrize("sets", [(), pytest.param((REDIS,), marks=pytest.mark.feature("redis-server"))],
                                    ids=["embedded", "redis"])  # fmt: skip
-MOST_MEMORY = 7.0  # times the session, at the peak, beside what an agent takes anyway: texts, their JSON, the bytes
+MOST_MEMORY = {(): 2.0, (REDIS,): 2.6}  # times the session, at the peak, beside what an agent takes anyway
 
 
 def on_tree(story: Callable[[Emulated], None], *sets: str) -> None:
@@ -136,6 +136,6 @@ def test_a_session_of_50_megabytes_moves_and_memory_is_bounded(sets: tuple[str, 
         assert status == 0, said
         more = {name: (peak_bytes(pid) - before[name]) / 50e6 for name, pid in pids.items()}
         print(said.split(), more)
-        assert max(more.values()) < MOST_MEMORY, more
+        assert max(more.values()) < MOST_MEMORY[sets], more
 
     on_tree(story, *sets)

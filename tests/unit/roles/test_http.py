@@ -18,8 +18,7 @@ def get(script: Script, method: str = "GET", timeout: float = 20.0, **options: o
     return with_server(script, lambda client, at: client.request(method, at, "/", timeout=timeout), **options)
 
 
-@pytest.mark.parametrize("piece", [1, 3, 1 << 30])
-@pytest.mark.parametrize(("answer", "body"), [
+ANSWERS = pytest.mark.parametrize(("answer", "body"), [
     (OK, b"ok"),
     (b"HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", b""),
     (b"HTTP/1.1 204 No Content\r\nConnection: keep-alive, close\r\n\r\n", b""),
@@ -31,8 +30,36 @@ def get(script: Script, method: str = "GET", timeout: float = 20.0, **options: o
     (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold", b"old"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\nX-Content-Length: 9\r\n\r\nok", b"ok"),
 ])
+
+
+@pytest.mark.parametrize("piece", [1, 3, 1 << 30])
+@ANSWERS
 def test_reads_an_answer_however_it_is_framed_and_cut_up(answer: bytes, body: bytes, piece: int) -> None:
     assert get(Script([answer], piece=piece)).body == body
+
+
+def poured(answer: bytes, **options: object) -> tuple[Reply, list[bytes]]:
+    """The reply, and what a sink got of it."""
+    taken: list[bytes] = []
+    head = b"GET / HTTP/1.1\r\n\r\n"
+    return with_server(
+        Script([answer], piece=3), lambda client, at: client.exchange("GET", at, head, b"", 20.0, sink=taken.append),
+        **options,
+    ), taken  # fmt: skip
+
+
+@ANSWERS
+def test_a_sink_gets_the_body_of_a_good_answer_as_it_comes_and_of_no_other(answer: bytes, body: bytes) -> None:
+    reply, taken = poured(answer)
+    assert (b"".join(taken), reply.body) == (body, b"")
+    assert all(len(each) < 10 for each in taken)
+    reply, taken = poured(answer.replace(b" 200", b" 404"))
+    assert (taken, reply.body) == ([], body)
+
+
+def test_a_sink_gets_no_more_than_the_limits_allow() -> None:
+    with pytest.raises(CallFailed, match="longer than 4 bytes"):
+        poured(b"HTTP/1.1 200\r\n\r\nuntil the end", limits=Limits(body_bytes=4))
 
 
 @pytest.mark.parametrize(("answer", "said"), [
