@@ -20,9 +20,8 @@ from roles.serverless_on_edge.openfaas import Openfaas
 from roles.serverless_on_edge.options import Options
 from roles.serverless_on_edge.router import Router
 from roles.serverless_on_edge.wire import GrpcWire
-from roles.serverless_on_edge.wskproxy import WskProxy, web_of
-from roles.serverless_on_edge.wskproxy_options import ProxyOptions
 from roles.serverless_on_edge.wsk_computer import WskComputer
+from roles.serverless_on_edge.wskproxy import WskProxy
 from testbed.roles.api import Duty, Invariant, Parameters, Role, Site, System, Wire
 from testbed.roles.web_wire import WebWire
 from testbed.tables import Table
@@ -66,7 +65,7 @@ class ServerlessOnEdge(System):
         grpc = GrpcWire(options.secure, lambda: keys.own(options.tls_conf, folder or Path()))
         if isinstance(role, WskComputer):
             return EdgeWire(grpc, WebWire(LIMITS, client_context=role.options.trust(role.site)))
-        return EdgeWire(grpc)
+        return EdgeWire(grpc, role.web(folder) if isinstance(role, WskProxy) else None)
 
     def private_files(self, agents: Sequence[tuple[Site, Parameters]]) -> Mapping[tuple[str, str], Mapping[str, str]]:
         """Keys for those who are to be secure and have been given none."""

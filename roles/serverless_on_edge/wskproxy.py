@@ -13,10 +13,11 @@ from typing import ClassVar
 from roles.openwhisk.activation import Activations
 from roles.openwhisk.auth import Keys, namespace_of
 from roles.openwhisk.bodies import json_of
-from roles.openwhisk.errors import NO_ROUTE, Refused, refusal, too_big
+from roles.openwhisk.errors import NO_ROUTE, Refused, too_big
 from roles.openwhisk.interface import Interface, activations_told, invoked, reading, wait_s
 from roles.openwhisk.names import OWN, Full, Route, action_name, flag, route
 from roles.openwhisk.server import keys_of
+from roles.openwhisk.system import refuse
 from roles.openwhisk.throttle import Allowance, Throttle
 from roles.serverless_on_edge import keys
 from roles.serverless_on_edge.wskproxy_calls import Calls, Edge, Wish
@@ -59,6 +60,14 @@ class WskProxy(Role):
         if self.options.verbosity:
             log.info("%s %s", request.verb, request.target[:500])
         return await (self._strict if self.options.strict_original else self._compatible).answer(request)
+
+    def web(self, folder: Path | None) -> WebWire:
+        """How it speaks HTTP. In the twin, where there is no ``folder``, that is never sealed."""
+        options, context = self.options, None
+        if options.https and folder is not None:
+            context = keys.for_clients(options.tls_conf, folder)
+        limits = WebLimits(body_bytes=options.payload, connections=CONNECTIONS)
+        return WebWire(limits, refuse=refuse, server_context=context)
 
 
 class Proxy(Interface):
@@ -116,16 +125,3 @@ class Proxy(Interface):
             raise Refused(501, ELSEWHERE)
         reading(request)
         return activations_told(self._activations, where, namespace)
-
-
-def web_of(options: ProxyOptions, folder: Path | None) -> WebWire:
-    """How a proxy speaks HTTP. In the twin, where there is no ``folder``, it is never sealed."""
-    context = keys.for_clients(options.tls_conf, folder) if options.https and folder is not None else None
-    return WebWire(
-        WebLimits(body_bytes=options.payload, connections=CONNECTIONS), refuse=_refuse, server_context=context
-    )
-
-
-def _refuse(status: int, why: str) -> WebReply:
-    """The answer to a request that no handler gets to see."""
-    return refusal(status, why, "0" * 32)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from roles.serverless_on_edge.system import SYSTEM
-from testbed.roles.api import CallFailed, Function, FunctionResult, Invocation, Outcome, Role, Site
+from testbed.roles.api import CallFailed, Client, Function, FunctionResult, Invocation, Outcome, Role, Site
 from testbed.roles.live import LiveEnvironment
 
 
@@ -56,7 +56,8 @@ class Loopback:
 
     async def invoke(self, node: str, function: str, payload: str, timeout: float = 20) -> Outcome:
         client, env = self.agents["client", node]
-        return await client.invoke(env, Invocation(0, 0.0, node, function, payload), timeout)  # type: ignore[attr-defined]
+        assert isinstance(client, Client)
+        return await client.invoke(env, Invocation(0, 0.0, node, function, payload), timeout)
 
     async def close(self) -> None:
         for _, env in self.agents.values():
