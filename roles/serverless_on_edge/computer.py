@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from roles.openwhisk.activation import DEVELOPER_ERROR
 from roles.serverless_on_edge.announcing import Announcer, controller_of
 from roles.serverless_on_edge.asynchronous import Asynchronous, needed
 from roles.serverless_on_edge.chains import refusal
@@ -134,7 +135,8 @@ class Computer(Role):
         except (ValueError, StateFailed) as error:
             return self._reply(request, loads, str(error))
         done.note(self.env, request.name, began)
-        return self._reply(request, loads, done.error or OK, output=done.output, **self._times(done))
+        more = self._times(done) | self._blame(done)
+        return self._reply(request, loads, done.error or OK, output=done.output, **more)
 
     async def _fetched(self, request: LambdaRequest) -> dict[str, State]:
         """The states that the function uses and that lay elsewhere, now here."""
@@ -179,6 +181,11 @@ class Computer(Role):
             for name, seconds in (("queue_us", done.queue_s), ("init_us", done.init_s), ("exec_us", done.exec_s)):
                 times[name] = round(1e6 * seconds)
         return times
+
+    def _blame(self, done: Execution) -> dict[str, int]:
+        """An error is that of a function, where functions run here; the original does not tell."""
+        its_own = done.error and isinstance(self._real, Real) and not self.options.strict_original
+        return {"action_status": DEVELOPER_ERROR} if its_own else {}
 
     def _reply(self, request: LambdaRequest, loads: Loads, code: str, **rest: Any) -> LambdaResponse:
         return LambdaResponse(

@@ -137,8 +137,8 @@ class LambdaResponse:
     """The answer to a call: ``retcode`` is OK or an error's text, ``ptime`` milliseconds on the computer.
 
     The last five are ours (the original skips them): parts of that time in microseconds, all 0 where not told; the
-    ``uuid`` of the request that a callback answers; how an OpenWhisk action that ran failed: 1 by an error of its own,
-    2 by that of its developer (so the computer is well), 0 else.
+    ``uuid`` of the request that a callback answers; how a function that ran failed, in OpenWhisk's words: 1 by an error
+    of its own, 2 by one of its developer (so the computer is well), 0 else.
     """
 
     retcode: str = _text(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -149,6 +150,7 @@ def _in_loop(body: Coroutine[Any, Any, None], selector: health.WatchedSelector) 
 def main(folder: Path) -> int:
     """Be the agent of ``folder`` to its end; its exit status. Errors go to stderr and, as one line, to the status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which stops agents in order
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     tell(folder, "starting")
     try:
         plan = PLAN.validate_json((folder / "agent.json").read_text())
