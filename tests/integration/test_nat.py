@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import socketserver
 import sys
 import threading
 from collections.abc import Callable
@@ -51,6 +52,12 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
+class Pages(socketserver.ThreadingTCPServer):
+    """A web server that does not first ask for its own name, which nobody in a namespace without resolver knows."""
+
+    allow_reuse_address = daemon_threads = True
+
+
 def names(server: socket.socket) -> None:
     """A name server for which everything is called ``INTERNET``; IPv6 addresses there are none."""
     while True:
@@ -70,7 +77,7 @@ def internet(done: threading.Event, ready: threading.Event, found: list[int]) ->
     done.wait()
     with Netlink() as here:
         here.do([requests.raise_link(10, "far"), requests.address(10, IPv4Interface(f"{INTERNET}/24"), "far")])
-    pages = http.server.ThreadingHTTPServer((INTERNET, PORT), Page)
+    pages = Pages((INTERNET, PORT), Page)
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((INTERNET, 53))
     threading.Thread(target=names, args=(server,), daemon=True).start()
