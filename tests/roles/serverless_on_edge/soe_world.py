@@ -99,6 +99,9 @@ class WorldEnvironment:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self.now()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
         await self._alive()
