@@ -20,6 +20,7 @@ from testbed.errors import UsageError
 
 _AMOUNT = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ%/]*)$")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_FOR_A_BOX = 5  # runs
 _MARKERS = {"valid": "o", "suspect": "^", "invalid": "X", "none": "X"}
 
 
@@ -42,6 +43,11 @@ class Point:
     def swept(self) -> dict[str, str]:
         """The value of each path that the experiment sweeps over, as it was written."""
         return {path: str(at(self.inputs, path)) for path in self.inputs.get("sweep") or {}}
+
+    def told(self, *besides: str) -> str:
+        """The swept values for a person, but for the seed and the paths ``besides``."""
+        kept = (path for path in self.swept if path not in ("seed", *besides))
+        return ", ".join(f"{path.rpartition('.')[2]} {self.swept[path]}" for path in kept)
 
     def metric(self, name: str) -> float | None:
         """A column of ``summary.csv`` over all functions, or what the run measured beside; None where it has none."""
@@ -77,7 +83,8 @@ def curve(folders: Sequence[Path], metric: str = "response_time_p50_s", x: str =
     With ``log`` both axes are logarithmic.
 
     Further swept paths make a line each, and so do substrates where the runs of several sweeps are given; runs of one
-    point (repetitions, also with other seeds) are all drawn, the line goes through their mean. A run that is not valid
+    point (repetitions, also with other seeds) are all drawn, the line goes through their mean; where the points of one
+    line are no amounts and have many runs each, boxes stand in for it. A run that is not valid
     has a marker of its own. Published values of the metric are drawn as rings.
     """
     points = [Point(load(folder)) for folder in folders]
@@ -103,8 +110,9 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def _first(points: Sequence[Point]) -> str:
-    """The first swept path whose values are amounts, else the first."""
-    paths = list(dict.fromkeys(path for point in points for path in point.swept))
+    """The first swept path whose values are amounts, else the first; seeds only where there is nothing else."""
+    every = list(dict.fromkeys(path for point in points for path in point.swept))
+    paths = [path for path in every if path != "seed"] or every
     amounts = (path for path in paths if Scale([point.swept.get(path, "") for point in points]).numeric)
     return next(amounts, paths[0] if paths else "")
 
@@ -130,6 +138,8 @@ class Scale:
 
 
 def _unit(metric: str) -> tuple[float, str]:
+    if metric == "byte_km_rate":
+        return 8e-6, "Mbit/s times km"
     metric = re.sub(r"^.*\.(\w+)\.(?!count)[\w/]+$", r"\1", metric)  # the column, of a dataset's
     if metric.endswith("_s"):
         return 1e3, "ms"
@@ -141,24 +151,30 @@ def _lines(axes: Axes, points: Sequence[Point], metric: str, x: str, scale: Scal
     substrates = list(dict.fromkeys(point.frames.record.substrate for point in points))
     lines: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        others = (f"{path.rpartition('.')[2]} {value}" for path, value in point.swept.items()
-                  if path not in (x, "seed"))  # fmt: skip
-        lines.setdefault((", ".join(others), point.frames.record.substrate), []).append(point)
-    labels = sorted({label for label, _ in lines}, key=_natural)
-    for (label, substrate), members in sorted(lines.items(), key=lambda each: _natural(" ".join(each[0]))):
+        lines.setdefault((point.told(x), point.frames.record.substrate), []).append(point)
+    labels = sorted({label for label, _ in lines}, key=natural)
+    for (label, substrate), members in sorted(lines.items(), key=lambda each: natural(" ".join(each[0]))):
         look = style.line_style(labels.index(label))
         if len(substrates) > 1:
             label = f"{label}, {substrate}" if label else substrate
             look["linestyle"] = style.DASHES[substrates.index(substrate) % len(style.DASHES)]
-        _line(axes, [(scale[each.swept[x]], each) for each in members], metric, label or "measured", look)
+        reached = _dots(axes, [(scale[each.swept[x]], each) for each in members], metric, look)
+        if len(lines) == 1 and not scale.numeric and min(map(len, reached.values()), default=0) >= _FOR_A_BOX:
+            _boxes(axes, reached, look)
+        else:
+            means = sorted((place, sum(values) / len(values)) for place, values in reached.items())
+            axes.plot([place for place, _ in means], [mean for _, mean in means], label=label or "measured", **look)
 
 
-def _natural(label: str) -> list[tuple[float, str]]:
+def natural(label: str) -> list[tuple[float, str]]:
     """A key that sorts 4/s before 16/s."""
     return [(float(number or 0), text) for number, text in re.findall(r"(\d+(?:\.\d+)?)|(\D+)", label)]
 
 
-def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label: str, look: dict[str, Any]) -> None:
+def _dots(
+    axes: Axes, members: Sequence[tuple[float, Point]], metric: str, look: dict[str, Any]
+) -> dict[float, list[float]]:
+    """Draw each run by itself; place -> what the runs there measured."""
     factor, _ = _unit(metric)
     reached: dict[float, list[float]] = {}
     for place, point in members:
@@ -167,8 +183,16 @@ def _line(axes: Axes, members: Sequence[tuple[float, Point]], metric: str, label
             reached.setdefault(place, []).append(value * factor)
             colour = look["color"] if point.level == "valid" else style.RED
             axes.plot(place, value * factor, _MARKERS[point.level], color=colour, markersize=6, zorder=3)
-    means = sorted((place, sum(values) / len(values)) for place, values in reached.items())
-    axes.plot([place for place, _ in means], [mean for _, mean in means], label=label, **look)
+    return reached
+
+
+def _boxes(axes: Axes, reached: Mapping[float, list[float]], look: dict[str, Any]) -> None:
+    """Quartiles and median of many runs side by side, from the least to the most."""
+    thick, thin = {"color": look["color"], "linewidth": 2.5}, {"color": look["color"]}
+    axes.boxplot(list(reached.values()), positions=list(reached), widths=0.3, whis=(0, 100), showfliers=False,
+                 manage_ticks=False, boxprops=thin, whiskerprops=thin, capprops=thin,
+                 medianprops=thick)  # fmt: skip
+    axes.plot([], [], label="measured, median", **thick)
 
 
 def _published(axes: Axes, point: Point, metric: str, x: str, scale: Scale) -> None:
@@ -191,8 +215,14 @@ def _dress(figure: Figure, axes: Axes, points: Sequence[Point], metric: str, x: 
     axes.set_ylim(bottom=0)
     if not scale.numeric:
         axes.set_xticks(range(len(scale.values)), scale.values)
-    bad = {level: sum(point.level == level for point in points) for level in ("suspect", "invalid", "none")}
-    told = [f"{count} {'not judged' if level == 'none' else level}" for level, count in bad.items() if count]
-    worse = f": {', '.join(told)} (triangles: suspect, crosses: worse)" if told else ""
+        axes.set_xlim(-0.5, len(scale.values) - 0.5)
+    told = doubts(points)
+    worse = f": {told} (triangles: suspect, crosses: worse)" if told else ""
     axes.set_title(f"{len(points)} runs{worse}")
     style.key(axes, outside=True)
+
+
+def doubts(points: Sequence[Point]) -> str:
+    """How many runs are not valid, by verdict; nothing where all are."""
+    bad = {level: sum(point.level == level for point in points) for level in ("suspect", "invalid", "none")}
+    return ", ".join(f"{count} {'not judged' if level == 'none' else level}" for level, count in bad.items() if count)

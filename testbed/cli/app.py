@@ -175,6 +175,9 @@ def figure(
 def curve(
     sweeps: Annotated[list[Path], typer.Argument(help="Folders of sweeps; several are drawn over each other.")],
     metric: Annotated[str, typer.Option(help="Column of summary.csv.")] = "response_time_p50_s",
+    distribution: Annotated[
+        str, typer.Option(help="Instead: how this column of invocations.csv is distributed, all seeds together.")
+    ] = "",
     over: Annotated[str, typer.Option(help="The swept path on the x axis; default: the first.")] = "",
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write, without its ending.")] = Path(
         "curve"
@@ -182,9 +185,13 @@ def curve(
     log: Annotated[bool, typer.Option("--log", help="Both axes logarithmic.")] = False,
 ) -> None:
     """Draw a metric over what sweeps vary; the same sweep in emulation and in the twin makes one picture."""
-    from testbed.cli.running import draw_curve
+    from testbed.cli.running import draw_curve, draw_distribution
 
-    for path in draw_curve(sweeps, metric, over, output, log):
+    if distribution:
+        drawn = draw_distribution(sweeps, distribution, output)
+    else:
+        drawn = draw_curve(sweeps, metric, over, output, log)
+    for path in drawn:
         print(path)  # noqa: T201
 
 

@@ -59,13 +59,29 @@ def draw_curve(sweeps: Sequence[Path], metric: str, over: str, output: Path, log
     from analysis.curve import curve
     from analysis.style import save
 
+    return tuple(save(curve(_runs(sweeps), metric, over, log), output))
+
+
+def draw_distribution(sweeps: Sequence[Path], column: str, output: Path) -> tuple[Path, ...]:
+    """The distribution of a column of invocations.csv at each point of these sweeps; its quantiles go to stderr."""
+    from analysis.distribution import SHARES, distribution
+    from analysis.style import save
+
+    found = distribution(_runs(sweeps), column)
+    tables.err.print(f"{column} at {', '.join(f'{share:.0%}' for share in SHARES)}:", markup=False, soft_wrap=True)
+    for label, values in found.quantiles().items():
+        tables.err.print(f"  {label}: {', '.join(f'{each:.4g}' for each in values)}", markup=False, soft_wrap=True)
+    return tuple(save(found.figure(), output))
+
+
+def _runs(sweeps: Sequence[Path]) -> list[Path]:
     folders = []
     for sweep in sweeps:
         runs = sorted(path.parent for path in sweep.glob("*/run.json"))
         if not runs:
             raise UsageError(f"{sweep} is no sweep's folder: there are no runs in it.")
         folders += runs
-    return tuple(save(curve(folders, metric, over, log), output))
+    return folders
 
 
 def _curve(whole: Path, folders: Sequence[Path], metric: str) -> Path:

@@ -4,7 +4,7 @@
     invocations[node=edge].queue_s.mean      of the rows where another column has this text; phase measure only
     invocations.service_latency_s.mean/user  each user's by itself, and of those the mean
     byte_km                                  bytes times kilometres, for each good answer
-    byte_km_per_s                            the same, for each second
+    byte_km_rate                             the same, for each second
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def measure(folder: Path, name: str, lengths: Mapping[str, float]) -> float | No
 
     ``lengths`` of links, or of patterns of links, are in km.
     """
-    if name in ("byte_km", "byte_km_per_s"):
-        return _byte_km(folder, lengths, name == "byte_km_per_s")
+    if name in ("byte_km", "byte_km_rate"):
+        return _byte_km(folder, lengths, name == "byte_km_rate")
     found = _NAME.fullmatch(name)
     if found is None or found[5] not in _STATISTICS:
         return None

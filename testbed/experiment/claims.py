@@ -11,7 +11,7 @@ from testbed.units import refuse
 METRIC = (
     "Column of `summary.csv`, for all functions together; or `DATASET[COLUMN=TEXT].COLUMN.STATISTIC` of any dataset of "
     "the run, such as `so_moves[target=p1].duration_s.p50` (the condition may be left out; mean, p50, p90, max, sum, "
-    "count; `mean/user` is the mean of each user's mean); or `byte_km` or `byte_km_per_s`, see `lengths`."
+    "count; `mean/user` is the mean of each user's mean); or `byte_km` or `byte_km_rate`, see `lengths`."
 )
 
 
@@ -97,7 +97,7 @@ class Published(_Part):
     lengths: dict[str, float] = Field(
         {},
         description="Link, or pattern (`edge*`) -> its length in km, for the metric `byte_km`: the bytes that crossed "
-        "each link while the workload ran, times its length, summed, for each good answer. `byte_km_per_s` is the same "
+        "each link while the workload ran, times its length, summed, for each good answer. `byte_km_rate` is the same "
         "for each second. A link that several name has the length of the first.",
     )
 

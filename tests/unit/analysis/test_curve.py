@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 
 import pytest
 import synthetic_run
 
 from analysis.curve import Scale, at, curve
+from analysis.distribution import distribution
+from analysis.frames import load
 from testbed.errors import UsageError
 
 PUBLISHED = """\
@@ -93,3 +96,42 @@ def test_axes_can_be_logarithmic(sweep: list[Path]) -> None:
     (axes,) = curve(sweep, log=True).axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_ylim()[0] > 0
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two points whose swept values are no amounts, with six seeds each."""
+    folders = []
+    for seed in range(12):
+        folder = synthetic_run.make(tmp_path_factory.mktemp("repeated"), seed=seed, rows=60)
+        sweep = "sweep: {seed: [0, 1, 2, 3, 4, 5], place.gateway: [one, many]}"
+        text = f"name: x\nplace: {{gateway: {'one' if seed < 6 else 'many'}}}\nseed: {seed % 6}\n{sweep}\n"
+        (folder / "experiment.yaml").write_text(text)
+        folders.append(folder)
+    return folders
+
+
+def test_many_seeds_of_points_that_are_no_amounts_make_boxes(repeated: list[Path]) -> None:
+    (axes,) = curve(repeated).axes
+    assert axes.get_xlabel() == "place.gateway"
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["one", "many"]
+    runs = [next(iter(line.get_ydata())) for line in axes.lines if line.get_marker() == "o"]
+    medians = [line.get_ydata() for line in axes.lines if line.get_linewidth() == 2.5 and len(line.get_xdata())]
+    assert len(runs) == 12
+    assert [next(iter(each)) for each in medians] == pytest.approx([median(runs[:6]), median(runs[6:])])
+
+
+def test_a_distribution_puts_all_seeds_of_a_point_together(repeated: list[Path]) -> None:
+    found = distribution(repeated, "exec_s")
+    assert list(found.values) == ["gateway many", "gateway one"]
+    assert len(found.values["gateway one"]) == sum(len(load(each).good) for each in repeated[:6])
+    assert found.quantiles()["gateway one"][1] == pytest.approx(found.values["gateway one"].median())
+    (axes,) = found.figure().axes
+    assert axes.get_xlabel() == "exec (ms)" and axes.get_title(loc="left") == "12 runs"
+    assert all(max(line.get_ydata()) == 1.0 for line in axes.lines)
+
+
+@pytest.mark.parametrize("column", ["bogus", "client"])
+def test_a_distribution_is_that_of_numbers(repeated: list[Path], column: str) -> None:
+    with pytest.raises(UsageError, match="no number"):
+        distribution(repeated, column)

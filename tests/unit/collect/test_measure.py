@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Path:
         ("moves.took_s.max/to", 2.25),
         ("invocations[status=error].node.count", 1.0),
         ("byte_km", (300 * 1000 + 2) / 3),
-        ("byte_km_per_s", (300 * 1000 + 2) / 4),
+        ("byte_km_rate", (300 * 1000 + 2) / 4),
         ("nothing.took_s.p50", None),
         ("moves.took_s.shape", None),
         ("moves.to.mean", None),
