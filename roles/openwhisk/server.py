@@ -13,7 +13,7 @@ from roles.openwhisk.balancing import Balancer
 from roles.openwhisk.boxes import Host
 from roles.openwhisk.entities import CODE, MODEL, Action, Code, Limits
 from roles.openwhisk.invoking import Invoking, Runner
-from roles.openwhisk.names import Full
+from roles.openwhisk.names import Full, full_name
 from roles.openwhisk.options import MB, NamespaceLimits, ServerOptions
 from roles.openwhisk.pool import Pool
 from roles.openwhisk.resolving import Resolver
@@ -65,10 +65,11 @@ class Server(Role):
 
 
 def action_of(function: Function, namespace: str, wall: float) -> Action:
-    """The action that a function of the experiment is."""
+    """The action that a function of the experiment is; one called ``/NAMESPACE/NAME`` is that."""
     kind = MODEL if function.code is None else CODE
     limits = Limits(round(function.time_limit_s * 1000), math.ceil(function.memory_bytes / MB))
-    name = Full(namespace, "", function.name)
+    is_full = function.name.startswith("/")
+    name = full_name(function.name, namespace) if is_full else Full(namespace, "", function.name)
     annotations = {"provide-api-key": False, "exec": kind}
     return Action(name, Code(kind), annotations=annotations, limits=limits, updated=round(wall * 1000),
                   function=function.name)  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from roles.openwhisk.client import all_actions, error_text, invocation, listing, parsed
 from roles.serverless_on_edge.wsk_answers import Answered, answered, answered_strictly
-from roles.serverless_on_edge.wsk_computer_options import OWN, WskComputerOptions
+from roles.serverless_on_edge.wsk_computer_options import WskComputerOptions
 from testbed.roles.api import CallFailed, Environment, Site
 from testbed.roles.web import WEB, WebRequest
 
@@ -144,7 +144,7 @@ class Actions:
     def _invocation(self, name: str, given: str) -> WebRequest:
         strict = self._options.strict_original
         parts = [part for part in name.split("/") if part]
-        namespace = parts.pop(0) if len(parts) > 1 else OWN if strict else self._namespace
+        namespace = parts.pop(0) if len(parts) > 1 else self._namespace
         if not parts or len(parts) > 2 or (strict and len(parts) > 1):
             forms = "/NAMESPACE/NAME" if strict else "/NAMESPACE/NAME or /NAMESPACE/PACKAGE/NAME"
             raise ValueError(f"{name!r} is no action: {forms}")

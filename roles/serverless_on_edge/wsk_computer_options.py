@@ -41,7 +41,7 @@ class WskComputerOptions(AgentOptions):
     wsk_user: str = Field("whisk.system", description="Whose key, of those in a file and of the public ones.")
     wsk_namespace: str = Field(
         "", description="Whose actions it offers; `_`: those of the key's own namespace, which is the default for a "
-        "key that is given here, and with strict-original. Else `guest`."
+        "key that is given in `wsk-auth` itself. Else `guest`."
     )  # fmt: skip
     wsk_authority: str = Field(
         "", description="PEM file of whom to trust with https, on the node's machine; empty: whom the machine trusts; "
@@ -66,8 +66,7 @@ class WskComputerOptions(AgentOptions):
 
     def namespace(self) -> str:
         """Whose actions are offered."""
-        own = self.strict_original or (self.wsk_auth and not self._key_is_a_file)
-        return self.wsk_namespace or (OWN if own else USUAL)
+        return self.wsk_namespace or (OWN if self.wsk_auth and not self._key_is_a_file else USUAL)
 
     def root(self, site: Site) -> tuple[str, str]:
         """The scheme, and ``address:port``, of the server; raises TestbedError if nobody says where it is."""
@@ -76,7 +75,8 @@ class WskComputerOptions(AgentOptions):
             raise TestbedError("edgecomputerwsk needs a wsk-api-root, or the role openwhisk on a node.")
         if not self.wsk_api_root:
             return "http", site.endpoint(node or "", PORT)
-        scheme, _, host = self.wsk_api_root.rstrip("/").rpartition("://")
+        scheme, _, host = self.wsk_api_root.rpartition("://")
+        host = host.removesuffix("/")
         if scheme not in ("", "http", "https") or not host or "/" in host:
             raise TestbedError(f"The wsk-api-root {self.wsk_api_root!r} of {site.node} is no http://HOST:PORT.")
         return scheme or "http", endpoint(site, host, {"": PORT, "http": 80, "https": 443}[scheme])
