@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from soe_proxied import Proxied, data_of, noted
+from soe_world import World
 
 from roles.serverless_on_edge.messages import OK, LambdaRequest, LambdaResponse
+from testbed.roles.api import Function, FunctionResult
 
 ELSEWHERE = "This proxy invokes actions and tells of their activations. For anything else, ask the OpenWhisk server."
 ERROR = b'{"error":"no disk"}'
@@ -87,6 +89,24 @@ def test_errors_of_actions_are_502_without_code(reply: LambdaResponse, status: i
         assert await scene.invoke("copy", "blocking=true&result=true") == (status, {"error": error})
 
     Proxied(answer).run(story)
+
+
+@pytest.mark.parametrize(("strict", "status"), [(False, 2), (True, 0)])
+def test_a_computer_tells_that_a_function_failed_and_not_the_computer(strict: bool, status: int) -> None:
+    async def boom(_: str) -> FunctionResult:
+        return FunctionResult("", "exception", "ValueError: boom")
+
+    scene = World(functions={"up": Function(name="up", code="/nowhere/up.py")})
+    scene.code["up"] = boom
+
+    async def story() -> LambdaResponse:
+        computer = await scene.start("computer", "h2", strict_original=strict)
+        reply: LambdaResponse = await computer.run_lambda(LambdaRequest("up", "x"))
+        assert (await computer.run_lambda(LambdaRequest("nobody", "x"))).action_status == 0
+        return reply
+
+    reply = scene.run(story())
+    assert (reply.retcode, reply.action_status) == ("exception: ValueError: boom", status)
 
 
 @pytest.mark.parametrize(
