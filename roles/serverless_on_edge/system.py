@@ -10,7 +10,7 @@ from roles.openwhisk import datasets as wsk_datasets
 from roles.openwhisk import invariants as wsk_server_invariants
 from roles.openwhisk.server import Server
 from roles.openwhisk.system import LIMITS, refuse
-from roles.serverless_on_edge import chain_invariants, datasets, invariants, keys, wsk_invariants
+from roles.serverless_on_edge import chain_invariants, datasets, invariants, keys, wsk_invariants, wskproxy_invariants
 from roles.serverless_on_edge.client import EdgeClient
 from roles.serverless_on_edge.computer import Computer
 from roles.serverless_on_edge.controller import Controller
@@ -50,7 +50,8 @@ class ServerlessOnEdge(System):
     }
     tables: ClassVar[tuple[Table, ...]] = (*datasets.ALL, *wsk_datasets.ALL)
     invariants: ClassVar[tuple[Invariant, ...]] = (
-        *invariants.ALL, *chain_invariants.ALL, *wsk_invariants.ALL, *wsk_server_invariants.ALL,
+        *invariants.ALL, *chain_invariants.ALL, *wsk_invariants.ALL, *wskproxy_invariants.ALL,
+        *wsk_server_invariants.ALL,
     )  # fmt: skip
 
     def wire(self) -> Wire:
