@@ -30,6 +30,7 @@ from testbed.timeline.actions import (
     Press,
     Release,
     ResumeHost,
+    SetCalendar,
     SetShape,
     StartAgents,
 )
@@ -88,6 +89,8 @@ class Hands(Protocol):
 
     def resume(self, node: str) -> None: ...
 
+    def skew(self, calendar: SetCalendar) -> None: ...
+
     def attach(self, node: str, link: str) -> None: ...
 
     def press(self, load: Press) -> None: ...
@@ -145,6 +148,8 @@ class Script:
                     self._end_or_start(name, isinstance(action, KillAgents))
             case PauseHost() | ResumeHost():
                 self._pause(action.node, isinstance(action, PauseHost))
+            case SetCalendar():
+                self._hands.skew(action)
             case Attach():
                 self._hands.attach(action.node, action.link)
             case Press():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from testbed.deploy import libraries
+from testbed.deploy import libraries, skew
 from testbed.deploy.spec import AgentSpec
 from testbed.experiment.model import Experiment
 from testbed.roles.api import Site
@@ -42,14 +42,16 @@ def specs(experiment: Experiment, hosts: Path, own: Mapping[str, str] | None = N
     places: dict[str, tuple[str, ...]] = {role: experiment.nodes_of(role) for _, role in experiment.placement}
     client = experiment.system.duties["client"]
     graph = topology.graph if experiment.system.sees_network else {}
-    given = lay_out(experiment, hosts)
+    given, skewed = lay_out(experiment, hosts), experiment.timetable.skewed
     found = []
     for node, role in experiment.placement:
         hops = Hops(topology, node, nodes)
         site = Site(node, role, experiment.seed, addresses, places, experiment.functions, hops, graph)
         limits = topology.nodes[node].limits
         site = replace(site, cores=limits.cores, memory_bytes=limits.memory)
-        its_files = {each.name: each for each in given[node].iterdir()} if role == client else {}
+        its_files: dict[str, str | Path] = {skew.NAME: skew.BLANK} if node in skewed else {}
+        if role == client:
+            its_files |= {each.name: each for each in given[node].iterdir()}
         found.append(
             AgentSpec(node, role, experiment.system.name, site, experiment.parameters[node, role], files=its_files)
         )

@@ -1,9 +1,10 @@
 """Quantities with their unit, as a person writes them: ``10ms``, ``50Mbit``, ``0.1%``, ``64KiB``, ``100p``, ``20/s``.
 
 Inside the program a delay is a float in seconds, a rate a float in bits per second, a share a float from 0 to 1, a size
-an int in bytes, a frequency a float in 1/seconds, and a queue limit a :class:`Queue`. A bare number is refused (zero
-excepted), since a missing unit has spoilt experiments of others without a word. The pydantic types at the end of this
-file (``Delay``, ``Rate``, ...) are what models use.
+an int in bytes, a frequency a float in 1/seconds, and a queue limit a :class:`Queue`; what a clock is ahead and what it
+gains are floats, in seconds and in seconds per second, and may be negative. A bare number is refused (zero excepted),
+since a missing unit has spoilt experiments of others without a word. The pydantic types at the end of this file
+(``Delay``, ``Rate``, ...) are what models use.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ RATES = {"bit": 1.0, "kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
 SHARES = {"%": 0.01}
 SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 FREQUENCIES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
+DRIFTS = {"ppm": 1e-6}
 _ALSO = {"bps": "bit", "kbps": "kbit", "mbps": "Mbit", "gbps": "Gbit",
          "mbit/s": "Mbit", "gbit/s": "Gbit", "kbit/s": "kbit", "sec": "s", "seconds": "s", "msec": "ms",
          "milliseconds": "ms", "usec": "us", "minutes": "min", "hz": "/s",
@@ -51,8 +53,13 @@ def _nearest(unit: str, units: Mapping[str, float], number: str) -> str:
     return f"Try {number}{by_lower[unit.lower()]}." if unit.lower() in by_lower else ""
 
 
-def parse(value: object, units: Mapping[str, float], expected: str, example_unit: str) -> float:
-    """The number of base units that ``value`` names; refuses bare numbers, unknown units and negative amounts."""
+def parse(
+    value: object, units: Mapping[str, float], expected: str, example_unit: str, *, signed: bool = False
+) -> float:
+    """The number of base units that ``value`` names; refuses bare numbers, unknown units and amounts that cannot be.
+
+    Negative ones can be where they are ``signed``.
+    """
     if value == 0 and not isinstance(value, bool):
         return 0.0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -66,8 +73,8 @@ def parse(value: object, units: Mapping[str, float], expected: str, example_unit
     if unit not in units:
         raise refuse(expected, _nearest(unit, units, number) if unit else f"Add the unit: {number}{example_unit}.")
     amount = float(number) * units[unit]
-    if not 0 <= amount < 1e18:
-        raise refuse(expected, "Give an amount that is not negative and can exist.")
+    if not (amount >= 0 or signed) or abs(amount) >= 1e18:
+        raise refuse(expected, f"Give an amount that {'' if signed else 'is not negative and '}can exist.")
     return amount
 
 
@@ -103,6 +110,23 @@ def size(value: object) -> int:
 def frequency(value: object) -> float:
     """Events per second from ``20/s``."""
     return parse(value, FREQUENCIES, "a frequency with its unit, such as 20/s (/s, /min, /h)", "/s")
+
+
+def offset(value: object) -> float:
+    """Seconds from ``300ms``, ``-2s``: how far a clock is ahead, or behind; up to some 30 years."""
+    expected = "a time with its unit, such as 300ms or -300ms (ns, us, ms, s, min, h)"
+    amount = parse(value, DELAYS, expected, "ms", signed=True)
+    if abs(amount) > 1e9:
+        raise refuse("a time of at most 1000000000s, ahead or behind")
+    return amount
+
+
+def drift(value: object) -> float:
+    """Seconds per second from ``200ppm``, ``-50ppm``: what a clock gains, or loses."""
+    amount = parse(value, DRIFTS, "a drift with its unit, such as 200ppm or -200ppm", "ppm", signed=True)
+    if abs(amount) >= 1:
+        raise refuse("a drift of less than 1000000ppm, ahead or behind")
+    return amount
 
 
 def queue(value: object) -> Queue:
@@ -143,3 +167,5 @@ Share = Annotated[float, _kept(share), PlainSerializer(lambda v: write(v, SHARES
 Size = Annotated[int, _kept(size), PlainSerializer(lambda v: write(v, SIZES)), Unit("size")]
 QueueLimit = Annotated[Queue, _kept(queue), PlainSerializer(str), Unit("queue")]
 Frequency = Annotated[float, _kept(frequency), PlainSerializer(lambda v: write(v, FREQUENCIES)), Unit("frequency")]
+Offset = Annotated[float, _kept(offset), PlainSerializer(lambda v: write(v, DELAYS)), Unit("offset")]
+Drift = Annotated[float, _kept(drift), PlainSerializer(lambda v: write(v, DRIFTS)), Unit("drift")]

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from testbed.deploy import health
+from testbed.deploy import health, skew
 from testbed.roles import discover
 from testbed.roles.api import Client, Role, Site
 from testbed.roles.live import FunctionRunner, LiveEnvironment
@@ -72,7 +72,7 @@ class Agent:
         self._role: Role = kind(plan.site, kind.parameters_model.model_validate(plan.parameters))
         self._env = LiveEnvironment(
             plan.site, system.wire_of(self._role, folder), folder, system.tables,
-            clock_offset=plan.clock_offset, functions=_workers(kind, plan, folder),
+            clock_offset=plan.clock_offset, calendar=skew.calendar_of(folder), functions=_workers(kind, plan, folder),
         )
 
     async def live(self, stop: asyncio.Event) -> None:

@@ -1,17 +1,17 @@
-"""What a timetable does to agents and hosts in emulation: kill and start, stop and go, move, load."""
+"""What a timetable does to agents and hosts in emulation: kill and start, stop and go, skew, move, load."""
 
 from __future__ import annotations
 
 import signal
 from types import TracebackType
 
-from testbed.deploy import freeze, pressure
+from testbed.deploy import freeze, pressure, skew
 from testbed.deploy.fleet import Agent, Fleet
 from testbed.deploy.forks import Enterable
 from testbed.deploy.roaming import Roaming
 from testbed.substrate.away import python_of, script_of
 from testbed.substrate.base import Network, Process
-from testbed.timeline.actions import Press
+from testbed.timeline.actions import Press, SetCalendar
 
 BARE = ("-I", "-S")  # Python starts in some ten milliseconds: no site packages
 
@@ -65,6 +65,16 @@ class LiveHands:
         else:
             host = alive[0].host
             host.run([python_of(host), *BARE, script_of(host, freeze.__file__), order, *map(str, pids)])
+
+    def skew(self, calendar: SetCalendar) -> None:
+        """Put the calendar wrong, or right, that the agents of a node read, and those that take their place."""
+        agents = [agent for agent in self._fleet.agents.values() if agent.spec.node == calendar.node]
+        host, files = agents[0].host, [str(agent.folder / skew.NAME) for agent in agents]
+        if isinstance(host, Enterable):
+            skew.put(files, calendar.by, calendar.drift)
+        else:
+            numbers = (repr(calendar.by), repr(calendar.drift))
+            host.run([python_of(host), *BARE, script_of(host, skew.__file__), *numbers, *files])
 
     def attach(self, node: str, link: str) -> None:
         """All traffic of ``node``, there and back, goes over ``link``."""

@@ -22,11 +22,12 @@ from testbed.timeline.actions import (
     Press,
     Release,
     ResumeHost,
+    SetCalendar,
     SetShape,
     StartAgents,
     Timetable,
 )
-from testbed.units import RATES
+from testbed.units import DELAYS, DRIFTS, RATES, write
 
 MOST = 20_000  # events of a run
 
@@ -108,6 +109,8 @@ class Spelling:
                 yield from self._machine(place, event, at)
             case given.Pause() | given.Resume():
                 yield from self._pause(place, event, at)
+            case given.Skew() | given.Sync():
+                yield from self._skew(place, event, at)
             case given.Move():
                 if self._naming.is_movable(place, event):
                     told = f"from {event.start} to {event.to}"
@@ -210,6 +213,14 @@ class Spelling:
             if lasting is not None:
                 yield Planned(round(at + lasting, 9), "resume", node, "its agents go on", (ResumeHost(node),))
 
+    def _skew(self, place: Place, event: given.Skew | given.Sync, at: float) -> Found:
+        for node in self._naming.homes((*place, "node"), event.node):
+            if isinstance(event, given.Skew):
+                yield Planned(at, "skew", node, _wrong(event), (SetCalendar(node, event.by, event.drift),))
+            lasting = event.lasting if isinstance(event, given.Skew) else 0.0
+            if lasting is not None:
+                yield Planned(round(at + lasting, 9), "sync", node, "its calendar is right", (SetCalendar(node),))
+
     def _load(self, place: Place, event: given.Load, at: float) -> Found:
         if not event.cpu and not event.memory:
             self._naming.wrong(place, "a load of nothing", "`cpu: 1` or `memory: 100MB`, or both")
@@ -220,6 +231,12 @@ class Spelling:
         for node in self._naming.hosts((*place, "node"), event.node):
             press = Press(node, event.cpu, event.share, event.memory, event.lasting)
             yield Planned(at, "load", node, detail, (press,))
+
+
+def _wrong(event: given.Skew) -> str:
+    ahead = f"is {write(abs(event.by), DELAYS)} {'ahead' if event.by > 0 else 'behind'}" if event.by else ""
+    drift = f"{'gains' if event.drift > 0 else 'loses'} {write(abs(event.drift), DRIFTS)}" if event.drift else ""
+    return f"its calendar {' and '.join(filter(None, (ahead, drift)))}"
 
 
 def _rounded(value: object) -> str:

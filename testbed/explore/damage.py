@@ -24,6 +24,7 @@ from testbed.timeline.actions import (
     Press,
     Release,
     ResumeHost,
+    SetCalendar,
     SetShape,
     StartAgents,
 )
@@ -101,6 +102,8 @@ class Damage:
             case ResumeHost():
                 self._paused.pop(action.node, None)
                 self._pauses.resume(action.node)
+            case SetCalendar():
+                self._world.skew(action)
             case Attach():
                 self._world.network.attach(action.node, action.link)
                 self._ways = _ways(self._experiment, self._world)

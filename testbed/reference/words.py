@@ -38,6 +38,8 @@ QUANTITIES: Mapping[str, Quantity] = {
     "size": Quantity("size", "64KiB", units.SIZES),
     "queue": Quantity("queue limit", "100p", {"p": 1, **units.SIZES}),
     "frequency": Quantity("frequency", "20/s", units.FREQUENCIES),
+    "offset": Quantity("time, ahead or behind", "-300ms", units.DELAYS),
+    "drift": Quantity("drift", "200ppm", units.DRIFTS),
 }
 """By the name in :class:`testbed.units.Unit`."""
 

@@ -8,7 +8,7 @@ import io
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -93,8 +93,9 @@ class TableFile:
 class LiveEnvironment:
     """The world of one live agent; make it inside a running event loop, ``close`` it once.
 
-    ``clock_offset`` is what this machine's monotonic clock lacks to the run's reference clock, in seconds. Tables are
-    written to ``folder`` at least every 0.2 s. ``failed`` gets the first error of a spawned coroutine.
+    ``clock_offset`` is what this machine's monotonic clock lacks to the run's reference clock, in seconds; ``calendar``
+    gives the seconds since 1970. Tables are written to ``folder`` at least every 0.2 s. ``failed`` gets the first error
+    of a spawned coroutine.
     """
 
     def __init__(
@@ -105,12 +106,13 @@ class LiveEnvironment:
         tables: Iterable[Table] = (),
         *,
         clock_offset: float = 0.0,
+        calendar: Callable[[], float] = time.time,
         functions: FunctionRunner | None = None,
     ) -> None:
         self.node = site.node
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._site, self._wire, self._functions, self._offset = site, wire, functions, clock_offset
-        self.folder = folder
+        self.folder, self._calendar = folder, calendar
         self._disks: dict[str, Disk] = {}
         self._journals: dict[str, FileJournal] = {}
         self._tables = {table.name: TableFile(folder, table) for table in tables}
@@ -123,8 +125,8 @@ class LiveEnvironment:
         return time.monotonic() + self._offset
 
     def wall(self) -> float:
-        """Seconds since 1970 on this machine's calendar."""
-        return time.time()
+        """Seconds since 1970 on this host's calendar."""
+        return self._calendar()
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative time counts as none."""

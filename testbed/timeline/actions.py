@@ -64,6 +64,15 @@ class ResumeHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SetCalendar:
+    """A host's calendar is ``by`` seconds ahead from now on, and gains ``drift`` seconds in each (0 and 0: right)."""
+
+    node: str
+    by: float = 0.0
+    drift: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Attach:
     """All traffic of a host, there and back, goes over ``link`` from now on."""
 
@@ -83,7 +92,7 @@ class Press:
 
 
 Action = (
-    SetShape | Hold | Release | KillAgents | StartAgents | PauseHost | ResumeHost | Attach | Press
+    SetShape | Hold | Release | KillAgents | StartAgents | PauseHost | ResumeHost | SetCalendar | Attach | Press
 )
 
 
@@ -104,6 +113,11 @@ class Timetable:
 
     events: tuple[Planned, ...] = ()
     before: tuple[Action, ...] = ()
+
+    @property
+    def skewed(self) -> frozenset[str]:
+        """The nodes whose calendars it sets."""
+        return frozenset(each.node for event in self.events for each in event.actions if isinstance(each, SetCalendar))
 
     @property
     def doubtful(self) -> tuple[str, ...]:

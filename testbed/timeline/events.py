@@ -6,12 +6,12 @@ also by a tag (``tag:leaf``).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.document import Patterns
-from testbed.units import Delay, Share, Size
+from testbed.units import Delay, Drift, Offset, Share, Size, refuse
 
 
 class _Timed(BaseModel):
@@ -144,6 +144,30 @@ class Resume(_OfNodes):
     do: Literal["resume"] = Field(description="Let a paused host's agents go on.")
 
 
+class Skew(_OfNodes):
+    """The calendar of a host is wrong: all its roles read it so. Another skew takes the place of this one.
+
+    Times in datasets are on the run's own clock, and stay right. Functions' own processes read the machine's calendar.
+    """
+
+    do: Literal["skew"] = Field(description="Put a host's calendar wrong.")
+    by: Offset = Field(0.0, description="How far it is ahead; behind, if negative.")
+    drift: Drift = Field(0.0, description="What it gains from then on, for each second that passes.")
+    lasting: Delay | None = Field(None, alias="for", gt=0, description="It is right after this time; else it stays.")
+
+    @model_validator(mode="after")
+    def _is_wrong(self) -> Self:
+        if not self.by and not self.drift:
+            raise refuse("`by: 300ms` or `drift: 200ppm`, or both", "To put a calendar right, use `do: sync`.")
+        return self
+
+
+class Sync(_OfNodes):
+    """The calendar of a host is right again."""
+
+    do: Literal["sync"] = Field(description="Put a host's calendar right.")
+
+
 class Move(_Event):
     """A host's traffic goes over another of its links from now on; it keeps its address (mobility).
 
@@ -170,7 +194,7 @@ class Load(_OfNodes):
 
 
 Event = Annotated[
-    Reshape | Cut | Mend | Flap | Trace | Partition | Heal | Kill | Restart | Crash | Restore | Pause | Resume | Move
-    | Load,
+    Reshape | Cut | Mend | Flap | Trace | Partition | Heal | Kill | Restart | Crash | Restore | Pause | Resume
+    | Skew | Sync | Move | Load,
     Field(discriminator="do"),
 ]

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from testbed.twin.agent import Agent
     from testbed.twin.world import World
 
-BEGINNING = 1_700_000_000.0  # where calendars stand in the twin at time 0
-
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -49,7 +47,7 @@ class TwinEnvironment:
 
     def wall(self) -> float:
         """Seconds since 1970: the twin's time begins on the same day in each run."""
-        return BEGINNING + self._loop.now
+        return self._world.calendar(self.node)
 
     def sleep(self, seconds: float) -> Any:
         """Wait; a negative time counts as none. All that is ready at this moment goes first."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from testbed.timeline.actions import Press
+from testbed.timeline.actions import Press, SetCalendar
 from testbed.twin.agent import Agent
 from testbed.twin.pausing import Pauses
 from testbed.twin.world import World
@@ -43,6 +43,10 @@ class TwinHands:
     def resume(self, node: str) -> None:
         """They go on."""
         self._pauses.resume(node)
+
+    def skew(self, calendar: SetCalendar) -> None:
+        """The roles of a node read another calendar."""
+        self._world.skew(calendar)
 
     def attach(self, node: str, link: str) -> None:
         """All traffic of ``node`` goes over ``link``."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed.roles.api import Function, Method, Parameters, Service, Site, System
+from testbed.timeline.actions import SetCalendar
 from testbed.topology.hops import Hops
 from testbed.topology.model import Topology
 from testbed.twin.agent import CURRENT, Agent, Listener
@@ -28,6 +29,7 @@ from testbed.twin.loop import VirtualLoop
 from testbed.twin.network import TwinNetwork
 from testbed.twin.options import TwinOptions
 
+BEGINNING = 1_700_000_000.0  # where calendars stand in the twin at time 0
 T = TypeVar("T")
 Meddler = Callable[[Method[Any, Any], str, str], Iterable[float]]  # of a request from one node to another
 
@@ -59,6 +61,7 @@ class World:
         self.meddler: Meddler | None = None
         self._nodes = {str(each.ip): node for node, ends in topology.interfaces.items()
                        for _, end in ends for each in (end.ipv4, end.ipv6) if each is not None}  # fmt: skip
+        self._skews: dict[str, tuple[SetCalendar, float]] = {}
         self._journals: dict[tuple[str, str, str], list[bytes]] = {}
         self._graves: list[asyncio.Future[None]] = []
 
@@ -145,6 +148,17 @@ class World:
         await self._graves[-1]
 
     # Time.
+
+    def skew(self, calendar: SetCalendar) -> None:
+        """The calendar of a node is wrong from now on, or right; whoever reads it there, now or later."""
+        self._skews[calendar.node] = calendar, self.loop.now
+
+    def calendar(self, node: str) -> float:
+        """What the calendar of a node says, in seconds since 1970."""
+        if node not in self._skews:
+            return BEGINNING + self.loop.now
+        wrong, since = self._skews[node]
+        return BEGINNING + self.loop.now + wrong.by + wrong.drift * (self.loop.now - since)
 
     def run(self, story: Coroutine[Any, Any, T]) -> T:
         """Run until ``story`` is over; what it and the agents raise is raised here."""
