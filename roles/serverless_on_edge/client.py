@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from roles.serverless_on_edge.chain_client import Answer, Chains
 from roles.serverless_on_edge.client_options import ClientOptions
-from roles.serverless_on_edge.installers import host_of
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
 from roles.serverless_on_edge.tables import NO_DESTINATIONS
+from roles.serverless_on_edge.wsk_client import WskCalls, node_of
 from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
 
 
@@ -33,6 +33,7 @@ class EdgeClient(Client):
         self._nodes = {address: node for node, address in site.addresses.items()}
         self._turn = asyncio.Semaphore(1)
         self.chains = Chains(site, parameters, self._answer)
+        self._wsk = WskCalls(site, parameters) if parameters.client_conf.type == "wsk" else None
 
     async def start(self, env: Environment) -> None:
         """Serve what callbacks and states need."""
@@ -40,6 +41,8 @@ class EdgeClient(Client):
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
         """One invocation, of a function or of a chain."""
+        if self._wsk is not None:
+            return await self._wsk.invoke(env, invocation, timeout)
         if self.chains.concerns(invocation.function):
             answer, tries = await self.chains.run(env, invocation, timeout)
         else:
@@ -105,12 +108,12 @@ class EdgeClient(Client):
         return Outcome(
             status,
             "" if status == "ok" else answer.retcode,
-            node=self._nodes.get(host_of(answer.responder), "") if answer.responder else "",
+            node=node_of(answer.responder, self._nodes),
             hops=answer.hops,
             load=answer.load1 / 100,
-            response_bytes=len(answer.output.encode()),
+            response_bytes=len(answer.dataout) or len(answer.output.encode()),
             retries=retries,
-            output=answer.output,
+            output=answer.output or answer.dataout.decode("utf-8", "replace"),
             **(_times(answer) if status == "ok" else {}),
         )
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from roles.openwhisk.options import PORT
 from roles.serverless_on_edge.async_options import Endpoint, StateOptions
 from roles.serverless_on_edge.chain_options import ChainConf
 from roles.serverless_on_edge.options import Conf, FromPairs, Port, Seconds, endpoint, listed
+from roles.serverless_on_edge.wsk_keys import Key, authorization
 from testbed.errors import TestbedError
 from testbed.roles.api import Site
+from testbed.units import refuse
 
 DEFAULT_PORTS = {"router": 6473, "dispatcher": 6473, "computer": 10000}
+WSK_PORTS = {"wskproxy": 20000, "openwhisk": PORT}
 
 
-def nearest_endpoint(site: Site) -> str | None:
-    """The nearest router's endpoint, else that of a dispatcher, else of a computer."""
-    for role, port in DEFAULT_PORTS.items():
+def nearest_endpoint(site: Site, ports: Mapping[str, int] = DEFAULT_PORTS) -> str | None:
+    """The endpoint of the nearest agent of the first of these roles that is placed: usually a router's."""
+    for role, port in ports.items():
         if node := site.nearest(role):
             return site.endpoint(node, port)
     return None
@@ -26,17 +31,27 @@ def nearest_endpoint(site: Site) -> str | None:
 class ClientConf(Conf):
     """How calls travel."""
 
-    type: Literal["grpc"] = "grpc"
+    type: Literal["grpc", "wsk"] = Field(
+        "grpc", description="`wsk`: as clients of OpenWhisk call, over HTTP, at a `wskproxy` or a server `openwhisk`."
+    )
     persistence: float = Field(
         0.05, ge=0, le=1, description="Probability that a call also goes to each endpoint that is not the primary one."
     )
+    namespace: str = Field("guest", description="With `wsk`: of the actions.")
+    wsk_auth: Key = Field("", description="With `wsk`: the key to show, as for an `edgecomputerwsk`.")
+    wsk_user: str = Field("whisk.system", description="With `wsk`: whose key, of those in a file and the public ones.")
+
+    def authorization(self) -> str:
+        """The header that shows the key; raises TestbedError, which does not tell it."""
+        return authorization(self.wsk_auth, self.wsk_user)
 
 
 class ClientOptions(StateOptions):
     """A client."""
 
     server_endpoints: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        (), description="Nodes or addresses to call. By default the nearest router, else dispatcher, else computer."
+        (), description="Nodes or addresses to call. By default the nearest router, else dispatcher, else computer; "
+        "with `wsk` the nearest `wskproxy`, else `openwhisk`."
     )
     client_conf: Annotated[ClientConf, FromPairs] = Field(ClientConf(), description="How calls travel.")
     dry: bool = Field(False, description="Ask what a call would take instead of calling.")
@@ -54,15 +69,24 @@ class ClientOptions(StateOptions):
     callback_endpoint: Port = Field(6480, description="Port for callbacks; used unless a client drives its chains.")
     state_endpoint: Endpoint = Field("6481", description="Port of its state server; used with `state-local`.")
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.client_conf.type == "wsk" and (self.chains or self.dry or len(self.server_endpoints) > 1):
+            raise refuse("neither chains nor dry nor several server-endpoints with client-conf type=wsk")
+        return self
+
     def offered(self) -> tuple[str, ...]:
         """What the workload can name beside functions."""
         return tuple(self.chains)
 
     def endpoints(self, site: Site) -> list[str]:
         """Where calls go, sorted, each once; the first is the primary one at the beginning."""
+        ports, who = DEFAULT_PORTS, "a router, a dispatcher or a computer"
+        if self.client_conf.type == "wsk":
+            ports, who = WSK_PORTS, "a wskproxy or an openwhisk"
         if self.server_endpoints:
-            return sorted({endpoint(site, text, DEFAULT_PORTS["router"]) for text in self.server_endpoints})
-        found = nearest_endpoint(site)
+            return sorted({endpoint(site, text, next(iter(ports.values()))) for text in self.server_endpoints})
+        found = nearest_endpoint(site, ports)
         if found is None:
-            raise TestbedError("A client of serverless_on_edge needs a router, a dispatcher or a computer to call.")
+            raise TestbedError(f"A client of serverless_on_edge needs {who} to call.")
         return [found]

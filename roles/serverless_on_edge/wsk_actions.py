@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from roles.openwhisk.client import all_actions, error_text, invocation, listing, parsed
+from roles.serverless_on_edge.announcing import PATIENCE_S
 from roles.serverless_on_edge.wsk_answers import Answered, answered, answered_strictly
 from roles.serverless_on_edge.wsk_computer_options import WskComputerOptions
 from testbed.roles.api import CallFailed, Environment, Site
@@ -60,11 +61,21 @@ class Actions:
     # Which actions there are.
 
     async def prepare(self) -> None:
-        """Ask before anybody calls; a server that is not there yet is found later."""
+        """Ask before anybody calls, for five seconds if nobody is there; a server that comes later is found later."""
+        deadline, pause = self._env.now() + PATIENCE_S, FIRST_PAUSE_S
+        while (failure := await self._failure()) is not None:
+            if failure.kind == "protocol" or self._env.now() + pause >= deadline:
+                log.warning("OpenWhisk at %s does not tell its actions yet: %s", self.root, failure)
+                return
+            await self._env.sleep(pause)
+            pause *= 2
+
+    async def _failure(self) -> CallFailed | None:
         try:
             await self.look()
         except CallFailed as failure:
-            log.warning("OpenWhisk at %s does not tell its actions yet: %s", self.root, failure)
+            return failure
+        return None
 
     async def look(self) -> bool:
         """Ask once which actions there are; whether they are others than before. Raises CallFailed."""
@@ -148,7 +159,7 @@ class Actions:
         if not parts or len(parts) > 2 or (strict and len(parts) > 1):
             forms = "/NAMESPACE/NAME" if strict else "/NAMESPACE/NAME or /NAMESPACE/PACKAGE/NAME"
             raise ValueError(f"{name!r} is no action: {forms}")
-        body = _strictly(given) if strict else _arguments(given)
+        body = _strictly(given) if strict else arguments(given)
         query = "blocking=true&result=true" if strict else "blocking=true"
         package = parts[0] if len(parts) == 2 else ""
         return invocation(self._authorization, parts[-1], body, namespace=namespace, package=package, query=query)
@@ -162,7 +173,7 @@ def _strictly(given: str) -> bytes:
     return given.encode()
 
 
-def _arguments(given: str) -> bytes:
+def arguments(given: str) -> bytes:
     """An object as it is, nothing as none, and anything else as the ``payload`` of one."""
     if not given:
         return b"{}"

@@ -37,9 +37,13 @@ class Record(BaseModel):
     duration: NonNegativeFloat = 0.0
     annotations: tuple[Noted, ...] = ()
 
+    def noted(self, key: str) -> Any:
+        """What is noted under ``key``; None if nothing is."""
+        return next((each.value for each in self.annotations if each.key == key), None)
+
     def noted_s(self, key: str) -> float:
         """A time that is noted, in seconds; 0 if it is not."""
-        value = next((each.value for each in self.annotations if each.key == key), 0)
+        value = self.noted(key)
         return value / 1000 if isinstance(value, int | float) and 0 <= value < 1e9 else 0.0
 
 
@@ -47,7 +51,8 @@ class Record(BaseModel):
 class Answered:
     """``error`` is empty if the action succeeded; ``status`` is 1 or 2 where it failed itself (see LambdaResponse).
 
-    ``result`` is JSON, empty where the action did not end. Times are in seconds.
+    ``result`` is JSON, empty where the action did not end. Times are in seconds. Hops and responder are what a proxy
+    of the edge notes.
     """
 
     error: str = ""
@@ -57,6 +62,8 @@ class Answered:
     wait_s: float = 0.0
     init_s: float = 0.0
     exec_s: float = 0.0
+    hops: int | None = None
+    responder: str = ""
 
     @property
     def code(self) -> str:
@@ -80,7 +87,11 @@ def answered(reply: WebReply, root: str) -> Answered:
     init_s, result = record.noted_s("initTime"), record.response.result
     times = record.noted_s("waitTime"), init_s, max(0.0, min(record.duration, 1e9) / 1000 - init_s)
     error = f"{record.response.status}: {error_text(reply)}" if status else ""
-    return Answered(_sendable(error), _payload(result), written(result), status, *times)
+    hops, responder = record.noted("hops"), record.noted("responder")
+    return Answered(
+        _sendable(error), _payload(result), written(result), status, *times,
+        hops if isinstance(hops, int) else None, responder if isinstance(responder, str) else "",
+    )  # fmt: skip
 
 
 def answered_strictly(reply: WebReply, root: str) -> Answered:

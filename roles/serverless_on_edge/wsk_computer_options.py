@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from roles.openwhisk.auth import PUBLIC, header, read_keys
 from roles.openwhisk.options import PORT
-from roles.serverless_on_edge.options import AgentOptions, SecondsAboveZero, endpoint
-from roles.serverless_on_edge.options import Port as EdgePort
+from roles.serverless_on_edge.options import AgentOptions, Port, SecondsAboveZero, endpoint
+from roles.serverless_on_edge.wsk_keys import Key, authorization
 from testbed.errors import TestbedError
 from testbed.roles.api import Site
-from testbed.units import refuse
 
 OWN = "_"  # the namespace of the key
 USUAL = "guest"  # where an OpenWhisk server of the experiment has the experiment's functions
 
 
-def _key(value: object) -> object:
-    if isinstance(value, str) and not set(value) & set(" \t\r\n"):
-        return value
-    raise refuse("UUID:KEY, the same in base64, or the absolute path of a file with keys")
-
-
 class WskComputerOptions(AgentOptions):
     """A computer that has an OpenWhisk server execute its calls."""
 
-    server_endpoint: EdgePort = Field(10000, description="Port for calls.")
+    server_endpoint: Port = Field(10000, description="Port for calls.")
     wsk_api_root: str = Field(
         "", description="Where the server is, `http://` or `https://`; a node of the experiment may stand for an "
         "address. By default the nearest `openwhisk`."
     )  # fmt: skip
-    wsk_auth: Annotated[str, BeforeValidator(_key)] = Field(
+    wsk_auth: Key = Field(
         "", description="Its key there: `UUID:KEY`, or that in base64 (then it is in the run's files), or the absolute "
         "path of a file on the node's machine with lines NAMESPACE UUID:KEY. By default the original's public keys."
     )  # fmt: skip
@@ -51,22 +41,13 @@ class WskComputerOptions(AgentOptions):
     back_off: SecondsAboveZero = Field(8.0, description="Longest such time while the server does not answer.")
     call_timeout: SecondsAboveZero = Field(70.0, description="A call that takes longer is given up.")
 
-    @property
-    def _key_is_a_file(self) -> bool:
-        return self.wsk_auth.startswith("/")
-
     def authorization(self) -> str:
         """The header that shows the key; raises TestbedError, which does not tell it."""
-        if self.wsk_auth and not self._key_is_a_file:
-            return header(self.wsk_auth)
-        known = read_keys(Path(self.wsk_auth)) if self._key_is_a_file else PUBLIC
-        if self.wsk_user not in known:
-            raise TestbedError(f"There is no key of {self.wsk_user!r} among those of {', '.join(sorted(known))}.")
-        return header(known[self.wsk_user])
+        return authorization(self.wsk_auth, self.wsk_user)
 
     def namespace(self) -> str:
         """Whose actions are offered."""
-        return self.wsk_namespace or (OWN if self.wsk_auth and not self._key_is_a_file else USUAL)
+        return self.wsk_namespace or (OWN if self.wsk_auth and not self.wsk_auth.startswith("/") else USUAL)
 
     def root(self, site: Site) -> tuple[str, str]:
         """The scheme, and ``address:port``, of the server; raises TestbedError if nobody says where it is."""

@@ -10,7 +10,7 @@ from roles.openwhisk.auth import PUBLIC, header
 from roles.openwhisk.options import PORT
 from roles.serverless_on_edge.messages import RUN_LAMBDA, ComputerInfo, LambdaRequest, LambdaResponse
 from roles.serverless_on_edge.system import SYSTEM
-from testbed.roles.api import Function
+from testbed.roles.api import Function, Invocation, Outcome
 from testbed.roles.web import WEB, WebReply, WebRequest
 from testbed.topology.load import parse
 from testbed.twin.agent import Agent
@@ -21,11 +21,11 @@ T = TypeVar("T")
 NETWORK = """
 name: edge
 defaults: {link: {delay: 1ms}}
-nodes: {r: {kind: router}, ctl: {}, k1: {}, k2: {}, ow1: {}, ow2: {}, w: {}, c: {}}
-links: [[ctl, r], [k1, r], [k2, r], [ow1, r], [ow2, r], [w, r], [c, r]]
+nodes: {r: {kind: router}, ctl: {}, k1: {}, k2: {}, ow1: {}, ow2: {}, w: {}, c: {}, p: {}}
+links: [[ctl, r], [k1, r], [k2, r], [ow1, r], [ow2, r], [w, r], [c, r], [p, r]]
 """
 PLACES = {"controller": ("ctl",), "router": ("r",), "edgecomputerwsk": ("k1", "k2"), "openwhisk": ("ow1", "ow2"),
-          "computer": ("w",), "client": ("c",)}  # fmt: skip
+          "computer": ("w",), "wskproxy": ("p",), "client": ("c",)}  # fmt: skip
 FUNCTIONS = {"f": Function(name="f", service_s=0.1, concurrency=5)}
 COPY = "def main(args):\n    return {'payload': args.get('input', '')}"
 Settings = Mapping[str, Mapping[str, Any]]
@@ -61,7 +61,7 @@ class Edge:
 
         async def whole() -> T:
             await self.world.start(self.client)
-            for role in ("openwhisk", "controller", "router", "computer", "edgecomputerwsk"):
+            for role in ("openwhisk", "controller", "router", "computer", "edgecomputerwsk", "wskproxy"):
                 for node in PLACES[role] if started else ():
                     await self.start(role, node)
             return await story(self)
@@ -102,6 +102,12 @@ class Edge:
         text = data if isinstance(data, str) else "" if data is None else json.dumps(data)
         address = self.client.site.endpoint(node, int(port))
         return await self.client.env.call(address, RUN_LAMBDA, LambdaRequest(name, text, **more), 90)
+
+    async def invoke(self, name: str, payload: str, timeout: float = 10.0) -> Outcome:
+        """What the client of the experiment sees of an invocation."""
+        role: Any = self.client.role
+        outcome: Outcome = await role.invoke(self.client.env, Invocation(0, 0.0, "c", name, payload), timeout)
+        return outcome
 
     def table(self, node: str = "r", number: int = 0) -> list[str]:
         """The entries of a router's table as ``function node``."""
