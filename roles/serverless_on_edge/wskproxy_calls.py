@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,8 @@ from testbed.roles.api import CallFailed, Environment
 KIND = "edge"  # of all actions, as far as a proxy can tell
 SHOWN = 500  # characters of a text in the log
 HOPS = 1  # of what it sends: clients send 0, and each agent on the way adds one
+# What a server says through its computer: it has too much to do, or an action has gone that the routers still know.
+_PASSED_ON = re.compile(r"OpenWhisk at \S+ says (?P<status>404|429): (?P<why>.*)", re.DOTALL)
 _OF_ACTIONS = {APPLICATION_ERROR, DEVELOPER_ERROR}
 log = logging.getLogger(__name__)
 
@@ -167,6 +170,8 @@ def judgement(reply: LambdaResponse) -> tuple[int, Done]:
         done = Done(reply.action_status, error)
     elif _is_unknown(reply.retcode):
         return 404, Done.failed(INTERNAL_ERROR, NO_RESOURCE)
+    elif found := _PASSED_ON.fullmatch(reply.retcode):
+        return int(found["status"]), Done.failed(INTERNAL_ERROR, found["why"])
     else:
         return 503, Done.failed(INTERNAL_ERROR, f"The edge did not carry this out: {reply.retcode}")
     done.init_s = reply.init_us / 1e6 if reply.init_us else None

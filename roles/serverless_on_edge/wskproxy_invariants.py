@@ -20,7 +20,7 @@ def _bounds(seen: Observed) -> Iterator[str]:
     for node, proxy in _proxies(seen):
         options, uses = proxy.options, proxy.throttle.uses
         if proxy.edge.calling > options.num_threads:
-            yield f"the proxy at {node} has {proxy.edge.calling} calls at the edge; num-threads is {options.num_threads}"
+            yield f"the proxy at {node} has {proxy.edge.calling} calls at the edge, beyond num-threads"
         for share, use in uses.items():
             if not 0 <= use.in_flight <= options.max_concurrent:
                 yield f"the proxy at {node} has {use.in_flight} invocations in flight for {share or 'all callers'}"
@@ -33,7 +33,7 @@ def _all_end(seen: Observed) -> Iterator[str]:
         under_way, in_flight = proxy.calls.under_way, sum(use.in_flight for use in proxy.throttle.uses.values())
         if len(under_way) != in_flight and not proxy.options.strict_original:
             yield f"the proxy at {node} counts {in_flight} invocations in flight; under way are {len(under_way)}"
-        turns = 1 + len(under_way) // proxy.options.num_threads
+        turns = 1 + len(proxy.throttle.uses) * proxy.options.max_concurrent // proxy.options.num_threads
         most = proxy.options.call_timeout * turns + REST_S
         late = [each for each, began in under_way.items() if seen.now - began > most]
         if late:

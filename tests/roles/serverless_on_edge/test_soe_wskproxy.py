@@ -117,6 +117,8 @@ def test_a_computer_tells_that_a_function_failed_and_not_the_computer(strict: bo
         ("No destinations found for the entry '/guest/copy' (after 10.0.0.9:10000 unreachable: gone)", 503, "(after "),
         ("timeout: 10.0.0.2:10000 did not answer", 503, "did not answer"),
         ("OpenWhisk at http://10.0.0.2:3233 says 500: lost", 503, "says 500"),
+        ("OpenWhisk at http://10.0.0.2:3233 says 404: There is none.", 404, "There is none."),
+        ("OpenWhisk at http://10.0.0.2:3233 says 429: Too many.", 429, "Too many."),
         ("loop detected", 503, "loop detected"),
         ("", 503, "did not carry this out"),
     ],
