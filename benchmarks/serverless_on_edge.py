@@ -43,7 +43,7 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def _answer_questions(talk: Talk) -> None:
+async def answer_questions(talk: Talk) -> None:
     """Say how much CPU was used each time somebody asks; end with the pipe."""
     loop = asyncio.get_running_loop()
     talk.send("ready")
@@ -64,7 +64,7 @@ def echo(talk: Talk, address: str, reply: bytes) -> None:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         server.add_insecure_port(address)
         await server.start()
-        await _answer_questions(talk)
+        await answer_questions(talk)
         await server.stop(0)
 
     asyncio.run(serve())
@@ -87,7 +87,7 @@ def router(talk: Talk, host: str, destination: str) -> None:
             env = LiveEnvironment(role.site, SYSTEM.wire_of(role, Path(folder)), Path(folder), SYSTEM.tables)
             await role.start(env)
             await role.configure(EdgeRouterConf(Action.CHANGE, "f", destination, 1.0, True))  # type: ignore[attr-defined]
-            await _answer_questions(talk)
+            await answer_questions(talk)
             await env.close()
 
     asyncio.run(serve())
