@@ -34,6 +34,11 @@ def no_object(what: str) -> str:
     return f"The action did not produce a valid JSON or JSON Array response: {what[:200]}"
 
 
+def too_long(size: int, most: int) -> str:
+    """The error of an action whose result has more bytes than it may have."""
+    return f"The action produced a response that exceeded the allowed length: {size} > {most} bytes."
+
+
 def bad_init(what: str) -> str:
     """The error of code that cannot be loaded."""
     return f"The action failed during initialization: {what[:1000]}"

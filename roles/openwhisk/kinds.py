@@ -16,6 +16,7 @@ from roles.openwhisk.activation import (
     Done,
     bad_init,
     judged,
+    too_long,
 )
 from roles.openwhisk.boxes import Box, Host, Job, overdue
 from roles.openwhisk.entities import family
@@ -178,8 +179,7 @@ class WorkerBox(Box):
             self.dead = True
             return Done.failed(INTERNAL_ERROR, reply["fault"]), {}
         if len(ran.output) > job.result_bytes + 64:
-            return Done.failed(DEVELOPER_ERROR, "The action produced a response that exceeded the allowed length: "
-                               f"{len(ran.output)} > {job.result_bytes} bytes."), {}  # fmt: skip
+            return Done.failed(DEVELOPER_ERROR, too_long(len(ran.output), job.result_bytes)), {}
         return None, reply
 
     async def close(self) -> None:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +22,8 @@ from roles.openwhisk.server import keys_of
 from roles.openwhisk.system import refuse
 from roles.openwhisk.throttle import Allowance, Throttle
 from roles.serverless_on_edge import keys
-from roles.serverless_on_edge.wskproxy_calls import Calls, Edge, Wish
+from roles.serverless_on_edge.computer import LAST_CALLS_S
+from roles.serverless_on_edge.wskproxy_calls import SHOWN, Calls, Edge, Wish
 from roles.serverless_on_edge.wskproxy_options import ProxyOptions
 from roles.serverless_on_edge.wskproxy_strict import StrictProxy
 from testbed.roles.api import Environment, Parameters, Role, Site
@@ -43,6 +46,7 @@ class WskProxy(Role):
         self.options = parameters
         self._endpoint = parameters.edge(site)
         self._keys = keys_of(parameters.auth) if parameters.auth is not None else None
+        self._asking, self._idle = 0, asyncio.Event()
 
     async def start(self, env: Environment) -> None:
         """Serve."""
@@ -50,16 +54,31 @@ class WskProxy(Role):
         self.edge = Edge(env, options, self._endpoint)
         self.throttle = Throttle(Allowance(options.max_per_minute, options.max_concurrent))
         self.activations = Activations(options.keep_activations, options.keep_bytes)
-        self.calls = Calls(env, self.edge, self.throttle, self.activations)
-        self._strict = StrictProxy(self.edge, self.throttle, env.wall)
-        self._compatible = Proxy(options, self._keys, self.calls, self.activations)
+        self.calls = Calls(env, self.edge, self.throttle, self.activations, options.payload)
+        if options.strict_original:
+            self._answer = StrictProxy(self.edge, self.throttle, env.wall).answer
+        else:
+            self._answer = Proxy(options, self._keys, self.calls, self.activations).answer
         await env.serve(options.wsk_api_root, {WEB: self.answer})
 
     async def answer(self, request: WebRequest) -> WebReply:
         """The answer, whatever was asked."""
         if self.options.verbosity:
-            log.info("%s %s", request.verb, request.target[:500])
-        return await (self._strict if self.options.strict_original else self._compatible).answer(request)
+            log.info("%s %s", request.verb, request.target[:SHOWN])
+        self._asking += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._idle.set()
+
+    async def stop(self, env: Environment) -> None:
+        """Answer those who still wait."""
+        self._idle.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CALLS_S if self._asking else 0):
+                await self._idle.wait()
 
     def web(self, folder: Path | None) -> WebWire:
         """How it speaks HTTP. In the twin, where there is no ``folder``, that is never sealed."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from roles.openwhisk.activation import (
     Done,
     Pairs,
     judged,
+    too_long,
 )
 from roles.openwhisk.entities import Action, Code, pairs
 from roles.openwhisk.errors import NO_RESOURCE
@@ -34,6 +34,9 @@ from testbed.roles.api import CallFailed, Environment
 
 KIND = "edge"  # of all actions, as far as a proxy can tell
 SHOWN = 500  # characters of a text in the log
+MOST_SAID = 1000  # characters of an error that are told
+PART_BYTES = 80  # about what a value takes in memory beside its text
+_PARTS = (b",", b"[", b"{")
 HOPS = 1  # of what it sends: clients send 0, and each agent on the way adds one
 # What a server says through its computer: it has too much to do, or an action has gone that the routers still know.
 _PASSED_ON = re.compile(r"OpenWhisk at \S+ says (?P<status>404|429): (?P<why>.*)", re.DOTALL)
@@ -98,7 +101,7 @@ class Edge:
         self._env.emit(PROXIED.name, {
             "t": now, "node": self._env.node, "activation_id": id_ or None, "function": function,
             "responder": reply.responder, "hops": reply.hops, "queue_s": began - arrived, "latency_s": now - began,
-            "error": "" if reply.retcode == OK else reply.retcode,
+            "error": "" if reply.retcode == OK else reply.retcode[:MOST_SAID],
         })  # fmt: skip
         return reply
 
@@ -119,8 +122,11 @@ def _shown(text: str) -> str:
 class Calls:
     """Carries out invocations. Each one that was accepted ends once, and leaves a record."""
 
-    def __init__(self, env: Environment, edge: Edge, throttle: Throttle, activations: Activations) -> None:
+    def __init__(
+        self, env: Environment, edge: Edge, throttle: Throttle, activations: Activations, most_bytes: int
+    ) -> None:
         self._env, self._edge, self._throttle, self._activations = env, edge, throttle, activations
+        self._most = most_bytes
         self.ids = Ids(env)
         self.under_way: dict[str, float] = {}  # activations, and when they began
 
@@ -146,7 +152,7 @@ class Calls:
         """The record of an answer that came now. What it took beside the function's own time counts as waiting."""
         taken_s, end = self._env.now() - self.under_way.pop(id_), round(self._env.wall() * 1000)
         ran_s = min(taken_s, _ran_s(reply, taken_s))
-        refused, done = judgement(reply)
+        refused, done = judgement(reply, self._most)
         return EdgeActivation(
             id_, wish.user, wish.user, Action(wish.name, Code(KIND)), end - round(ran_s * 1000), end,
             round((taken_s - ran_s) * 1000), done, hops=reply.hops, responder=reply.responder, refused=refused,
@@ -160,23 +166,31 @@ def _ran_s(reply: LambdaResponse, otherwise: float) -> float:
     return reply.ptime / 1000 or otherwise
 
 
-def judgement(reply: LambdaResponse) -> tuple[int, Done]:
-    """What an answer means: how the activation ended, and with what status a caller is refused if it did not run."""
-    result, size = result_of(reply), len(reply.dataout) or len(reply.output)
-    if reply.retcode == OK:
-        done = judged(result)
-    elif reply.action_status in _OF_ACTIONS:
-        error = result if isinstance(result, Mapping) and "error" in result else {"error": _bare(reply.retcode)}
+def judgement(reply: LambdaResponse, most: int) -> tuple[int, Done]:
+    """What an answer means: how the activation ended, and with what status a caller is refused if it did not run.
+
+    A result of more than ``most`` bytes is an error of the action, as at a server.
+    """
+    code = reply.retcode[:MOST_SAID]
+    if code != OK and reply.action_status not in _OF_ACTIONS:
+        return _not_run(code)
+    if (size := max(len(reply.dataout), len(reply.output))) > most:
+        return 0, Done.failed(DEVELOPER_ERROR, too_long(size, most))
+    done = judged(result_of(reply))
+    if code != OK:
+        error = done.result if isinstance(done.result, dict) and "error" in done.result else {"error": _bare(code)}
         done = Done(reply.action_status, error)
-    elif _is_unknown(reply.retcode):
-        return 404, Done.failed(INTERNAL_ERROR, NO_RESOURCE)
-    elif found := _PASSED_ON.fullmatch(reply.retcode):
-        return int(found["status"]), Done.failed(INTERNAL_ERROR, found["why"])
-    else:
-        return 503, Done.failed(INTERNAL_ERROR, f"The edge did not carry this out: {reply.retcode}")
     done.init_s = reply.init_us / 1e6 if reply.init_us else None
-    done.size = 300 + size
+    done.size = 300 + size + PART_BYTES * sum(map((reply.dataout or reply.output.encode()).count, _PARTS))
     return 0, done
+
+
+def _not_run(code: str) -> tuple[int, Done]:
+    if _is_unknown(code):
+        return 404, Done.failed(INTERNAL_ERROR, NO_RESOURCE)
+    if found := _PASSED_ON.fullmatch(code):
+        return int(found["status"]), Done.failed(INTERNAL_ERROR, found["why"])
+    return 503, Done.failed(INTERNAL_ERROR, f"The edge did not carry this out: {code}")
 
 
 def result_of(reply: LambdaResponse) -> Any:

@@ -42,7 +42,7 @@ class ProxyOptions(Options):
         "included; more are refused (429)."
     )
     max_per_minute: Count = Field(None, description="Invocations in a minute of the clock, likewise.")
-    payload: Size = Field(MB, description="Most bytes of arguments.")
+    payload: Size = Field(MB, description="Most bytes of arguments, and of a result in a record.")
     blocking_wait: SecondsAboveZero = Field(60.0, description="A blocking invocation is waited for so long at most.")
     call_timeout: SecondsAboveZero = Field(90.0, description="A call to the edge that takes longer is given up.")
     keep_activations: int = Field(1000, ge=1, description="Records that are kept; the oldest go first.")

@@ -76,6 +76,8 @@ def test_the_bare_result_is_all_of_what_the_computer_gave(reply: LambdaResponse,
         (LambdaResponse(OK, '{"error": "told as a result"}'), 502, "application error", "told as a result"),
         (LambdaResponse(OK, "", dataout=b"3"), 502, "action developer error",
          "The action did not produce a valid JSON or JSON Array response: 3"),
+        (LambdaResponse(OK, "x" * 3_000_000), 502, "action developer error",
+         "The action produced a response that exceeded the allowed length: 3000000 > 1048576 bytes."),
     ],
 )  # fmt: skip
 def test_errors_of_actions_are_502_without_code(reply: LambdaResponse, status: int, kind: str, error: str) -> None:
@@ -133,6 +135,9 @@ def test_what_the_edge_does_not_carry_out_is_404_or_503_with_code_and_recorded(
         for query in ("blocking=true", "blocking=true&result=true"):
             found, data = await scene.invoke("copy", query)
             assert found == status and set(data) == {"error", "code"} and error in data["error"], data
+        refused = await scene.ask("POST", "_/actions/copy?blocking=true", {})
+        id_ = refused.header("x-openwhisk-activation-id")
+        assert (await scene.ask("GET", f"_/activations/{id_}")).status == 200
         found, data = await scene.invoke("copy", "")
         assert (found, set(data)) == (202, {"activationId"}), "who does not wait is not told"
         await scene.sleep(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from soe_proxied import GUEST, Proxied, data_of, echo, noted
 
 from roles.openwhisk.auth import PUBLIC
 from roles.serverless_on_edge.messages import OK, LambdaRequest, LambdaResponse
+from roles.serverless_on_edge.system import SYSTEM
 from roles.serverless_on_edge.wskproxy_options import ProxyOptions
 from testbed.errors import TestbedError
 from testbed.roles.api import Site
@@ -50,7 +52,40 @@ def test_the_newest_records_are_kept_up_to_a_number_and_about_so_many_bytes() ->
         return [len(scene.role.activations), data_of(await scene.ask("GET", "_/activations?count=true"))["activations"]]
 
     assert Proxied(keep_activations=7).run(story) == [7, 7]
-    assert Proxied(keep_bytes="10kB").run(story) == [4, 4]
+    assert Proxied(keep_bytes="10kB").run(story) == [3, 3]
+
+
+def test_many_small_parts_count_as_what_they_take_in_memory() -> None:
+    async def many(_: LambdaRequest) -> LambdaResponse:
+        return LambdaResponse(OK, dataout=b"[" + b"[]," * 300_000 + b"[]]")
+
+    async def story(scene: Proxied) -> int:
+        for _ in range(20):
+            assert (await scene.invoke("copy"))[0] == 200
+        return len(scene.role.activations)
+
+    assert Proxied(many, keep_bytes="100MB").run(story) == 2
+
+
+def test_who_waits_is_answered_when_the_proxy_is_stopped() -> None:
+    async def slow(request: LambdaRequest) -> LambdaResponse:
+        await asyncio.sleep(0.5 if request.name == "/guest/copy" else 100)
+        return await echo(request)
+
+    async def story(scene: Proxied) -> None:
+        await scene.role.stop(scene.role.edge._env)
+        first = asyncio.ensure_future(scene.invoke("copy"))
+        await scene.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        await scene.role.stop(scene.role.edge._env)
+        await asyncio.wait({first}, timeout=0)
+        assert first.done() and first.result()[0] == 200
+        second = asyncio.ensure_future(scene.invoke("forever"))
+        await scene.sleep(0.1)
+        await scene.role.stop(scene.role.edge._env)
+        assert not second.done() and asyncio.get_running_loop().time() - began < 1.5
+
+    Proxied(slow).run(story)
 
 
 def test_num_threads_calls_are_at_the_edge_at_a_time_and_what_is_too_much_is_refused() -> None:
@@ -162,7 +197,8 @@ def test_the_edge_is_the_nearest_router_or_whoever_is_named(given: Any, endpoint
 def test_options_have_the_originals_words_and_do_not_contradict_each_other() -> None:
     given = ProxyOptions.model_validate({"wsk-api-root": "http://127.0.0.1:20001", "num-threads": 7})
     assert (given.wsk_api_root, given.num_threads, ProxyOptions().wsk_api_root) == (20001, 7, 20000)
-    assert ProxyOptions(https=True).makes_keys and not ProxyOptions().makes_keys
+    made = SYSTEM.private_files([(SITE, ProxyOptions(https=True)), (replace(SITE, node="h1"), ProxyOptions())])
+    assert list(made) == [("h0", "wskproxy")]
     for wrong in ({"auth": {"a": "b:c"}, "strict-original": True}, {"default-namespace": "a/b"}, {"num-threads": 0}):
         with pytest.raises(ValueError, match=r"expected|greater"):
             ProxyOptions.model_validate(wrong)
