@@ -36,6 +36,11 @@ from testbed.units import Queue
         (units.size, "10B", 10),
         (units.frequency, "20/s", 20.0),
         (units.frequency, "60/min", 1.0),
+        (units.offset, "300ms", 0.3),
+        (units.offset, "-1.5h", -5400.0),
+        (units.offset, 0, 0.0),
+        (units.drift, "200ppm", 2e-4),
+        (units.drift, "-50 ppm", -5e-5),
         (units.queue, "100p", Queue(packets=100)),
         (units.queue, "64KiB", Queue(size_bytes=65536)),
     ],
@@ -57,6 +62,9 @@ def test_reads_quantities_as_people_write_them(read: Callable[[object], object],
         (units.share, 3, "Add the unit: 3%."),
         (units.frequency, "5Hz", "Try 5/s."),
         (units.share, 0.01, "Write 0.01%, or 1% if a part of 1 was meant."),
+        (units.offset, -3, "Add the unit: -3ms."),
+        (units.offset, "-3 sec", "Try -3s."),
+        (units.drift, 200, "Add the unit: 200ppm."),
         (units.queue, 50, "Add the unit: 50p."),
         (units.delay, "fast", ""),
         (units.delay, "10 apples", ""),
@@ -68,6 +76,7 @@ def test_reads_quantities_as_people_write_them(read: Callable[[object], object],
         (units.delay, ["1ms"], ""),
         (units.delay, "1e400s", "Give an amount that is not negative and can exist."),
         (units.delay, "-1ms", "Give an amount that is not negative and can exist."),
+        (units.offset, "-1e400s", "Give an amount that can exist."),
     ],
 )
 def test_refuses_what_has_no_unit_or_a_wrong_one(read: Callable[[object], object], value: object, hint: str) -> None:
@@ -76,19 +85,28 @@ def test_refuses_what_has_no_unit_or_a_wrong_one(read: Callable[[object], object
     assert caught.value.context is not None and caught.value.context["hint"] == hint
 
 
-@pytest.mark.parametrize(("read", "value"), [(units.rate, "0Mbit"), (units.share, "101%"), (units.queue, "0p")])
+@pytest.mark.parametrize(("read", "value"), [
+    (units.rate, "0Mbit"), (units.share, "101%"), (units.queue, "0p"), (units.offset, "-2e9s"),
+    (units.drift, "1000000ppm"),
+])  # fmt: skip
 def test_refuses_amounts_out_of_range(read: Callable[[object], object], value: str) -> None:
     with pytest.raises(PydanticCustomError):
         read(value)
 
 
-TABLES = [units.DELAYS, units.RATES, units.SHARES, units.SIZES, units.FREQUENCIES]
+TABLES = [units.DELAYS, units.RATES, units.SHARES, units.SIZES, units.FREQUENCIES, units.DRIFTS]
 
 
 @given(st.sampled_from(TABLES), st.floats(1e-9, 1e12))
 def test_what_is_written_is_read_back(table: Mapping[str, float], amount: float) -> None:
     text = units.write(amount, table)
     assert units.parse(text, table, "an amount", "x") == pytest.approx(amount, rel=1e-11)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-0.999999, 0.999999))
+def test_what_is_written_is_read_back_with_its_sign(ahead: float, gain: float) -> None:
+    assert units.offset(units.write(ahead, units.DELAYS)) == pytest.approx(ahead, rel=1e-11)
+    assert units.drift(units.write(gain, units.DRIFTS)) == pytest.approx(gain, rel=1e-11)
 
 
 @given(st.sampled_from(TABLES), st.floats(1e-9, 1e12))

@@ -64,8 +64,8 @@ def test_serves_when_it_says_ready_and_says_good_bye_when_stopped(
     assert (folder / "stdout").read_text() == "serving\ngood-bye\n"
     assert (folder / "stderr").read_text() == ""
     header, row = (folder / "calls.csv").read_text().splitlines()
-    assert header == "t,text"
-    assert row.split(",")[1] == "how are you?"
+    assert header == "t,wall,node,text"
+    assert row.split(",")[3] == "how are you?"
 
 
 def test_rows_are_in_the_file_soon_after_they_were_emitted(start: Starter, tmp_path: Path, free_port: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.experiment.load import load, planned_shapes
-from testbed.timeline.actions import Attach, Hold, KillAgents, Planned, ResumeHost, StartAgents, Timetable
+from testbed.timeline.actions import Attach, Hold, KillAgents, Planned, ResumeHost, SetCalendar, StartAgents, Timetable
 from testbed.timeline.force import InForce
 
 EXPERIMENT: dict[str, Any] = {
@@ -122,6 +122,23 @@ def test_another_recording_is_another_input(tmp_path: Path) -> None:
         timetable(tmp_path, {"at": "1s", "do": "trace", "link": "core", "file": "link.csv"})
         digests.append(load(tmp_path / "small.yaml").digest)
     assert digests[0] != digests[1]
+
+
+def test_a_skew_says_what_is_wrong_and_ends_by_itself_or_with_a_sync(tmp_path: Path) -> None:
+    found = timetable(
+        tmp_path, {"at": "1s", "do": "skew", "node": "tag:leaf", "by": "-250ms", "for": "2s"},
+        {"at": "4s", "do": "skew", "node": "c", "by": "1h", "drift": "20ppm"}, {"at": "5s", "do": "sync", "node": "c"},
+        {"at": "6s", "do": "skew", "node": "c", "drift": "-1.5ppm"})  # fmt: skip
+    assert [(each.at, each.kind, each.detail, each.actions[0]) for each in found.events] == [
+        (1.0, "skew", "its calendar is 250ms behind", SetCalendar("w1", -0.25)),
+        (1.0, "skew", "its calendar is 250ms behind", SetCalendar("w2", -0.25)),
+        (3.0, "sync", "its calendar is right", SetCalendar("w1")),
+        (3.0, "sync", "its calendar is right", SetCalendar("w2")),
+        (4.0, "skew", "its calendar is 1h ahead and gains 20ppm", SetCalendar("c", 3600.0, 20 * 1e-6)),
+        (5.0, "sync", "its calendar is right", SetCalendar("c")),
+        (6.0, "skew", "its calendar loses 1.5ppm", SetCalendar("c", 0.0, -1.5e-6)),
+    ]  # fmt: skip
+    assert found.skewed == {"w1", "w2", "c"}
 
 
 def test_loads_are_doubtful_without_processors(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_run_with_every_kind_of_event_is_the_same_bytes_each_time(tmp_path: Pa
         {"at": "1s", "do": "move", "node": "c", "from": "near1", "to": "near2"},
         {"at": "2s", "do": "pause", "node": "w", "for": "300ms"},
         {"at": "3s", "do": "crash", "node": "w", "for": "500ms"},
+        {"at": "3500ms", "do": "skew", "node": "w", "by": "-2s", "for": "1s"},
         {"at": "4s", "do": "flap", "link": "core", "down": "50ms", "up": "50ms", "times": 5},
         {"at": "5s", "do": "restart", "node": "w"},
     ]

@@ -33,8 +33,11 @@ class Message:
 
 ECHO: Method[Message, Message] = Method("echo", Message, Message)
 CALLS = Table(
-    "calls", "What was asked.", (Column("t", "number", "s", "When."), Column("text", "text", "", "What was asked."))
-)
+    "calls", "What was asked.", (
+        Column("t", "number", "s", "When."), Column("wall", "number", "s", "When, by the host's calendar."),
+        Column("node", "text", "", "Who was asked."), Column("text", "text", "", "What was asked."),
+    ),
+)  # fmt: skip
 
 
 class LineWire:
@@ -98,7 +101,7 @@ class Server(Role):
 
     async def start(self, env: Environment) -> None:
         async def echo(message: Message) -> Message:
-            env.emit("calls", {"t": env.now(), "text": message.text})
+            env.emit("calls", {"t": env.now(), "wall": env.wall(), "node": env.node, "text": message.text})
             return Message(socket.gethostname()) if message.text == "who?" else message
 
         await env.serve(self.parameters.port, {ECHO: echo})
@@ -146,12 +149,13 @@ class Deaf(Role):
 
 
 class Caller(Client):
-    """Asks the first server."""
+    """Asks the servers in turn."""
 
     parameters_model = ServerParameters
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
-        address = self.site.endpoint(self.site.places["server"][0], self.parameters.port)
+        servers = self.site.places["server"]
+        address = self.site.endpoint(servers[invocation.invocation_id % len(servers)], self.parameters.port)
         try:
             reply = await env.call(address, ECHO, Message(invocation.payload), timeout)
         except CallFailed as error:
