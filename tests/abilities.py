@@ -89,8 +89,9 @@ def measured(record_property: Callable[[str, object], None]) -> Iterator[Measure
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--table"):  # nothing else is of interest then
-        items[:] = [item for item in items if item.get_closest_marker("ability")]
+    if not config.getoption("--table"):
+        return
+    items[:] = [item for item in items if item.get_closest_marker("ability")]  # nothing else is of interest then
     for item in items:
         given: Mapping[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
         for mark in item.iter_markers("ability"):

@@ -70,7 +70,7 @@ def write(folder: Path, text: str) -> Path:
 def open_to_all(folder: Path) -> None:
     """Let every user write into ``folder``, and pass the folders above it that were made for the tests."""
     folder.chmod(0o777)
-    for parent in folder.parents[:2]:
+    for parent in folder.parents[:3]:
         if not parent.stat().st_mode & 0o001:
             parent.chmod(0o755)
 
