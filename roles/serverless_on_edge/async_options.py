@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from roles.serverless_on_edge.options import AgentOptions, Options, Seconds, endpoint
 from roles.serverless_on_edge.states import Home, StateStore
 from testbed.roles.api import Environment, Site
-from testbed.units import refuse
+from testbed.units import Size, refuse
 
 ROUTER_PORT = 6473
 STATE_PORT = 30000
@@ -27,6 +27,8 @@ class StateOptions(Options):
         600.0, description="A state that nobody has touched for so long is removed; 0: never."
     )
 
+    state_memory: Size = Field(2**30, description="What its state server holds at most; more is refused.")
+
     @model_validator(mode="after")
     def _has_a_port_of_its_own(self) -> Self:
         port = self.state_endpoint.rpartition(":")[2]
@@ -41,7 +43,7 @@ class StateOptions(Options):
         if self.no_state_server:
             return Home(env, endpoint(site, self.state_endpoint, STATE_PORT), None)
         port = int(self.state_endpoint.rpartition(":")[2])
-        store = StateStore(env, 0.0 if self.strict_original else self.state_expire_after)
+        store = StateStore(env, 0.0 if self.strict_original else self.state_expire_after, self.state_memory)
         await env.serve(port, store.service())
         return Home(env, site.endpoint(site.node, port), store)
 

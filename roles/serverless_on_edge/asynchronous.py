@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,16 +30,18 @@ FIRST_PAUSE_S = 0.1
 REMEMBERED = 10_000  # calls that were taken, so that a copy of one is known
 MOST_WAITING = 10_000
 MOST_MEETINGS = 10_000
+MOST_BYTES_WAITING = 512 * 2**20  # of the inputs and states of those calls, and as many of branches that wait
 log = logging.getLogger(__name__)
 Taken = tuple[str, int, int]  # uuid, index, index of the function that calls
 Meeting = tuple[str, int]  # uuid, index
 
 
 class Joins:
-    """Branches of DAGs that wait for the others."""
+    """Branches of DAGs that wait for the others. ``give_up`` is told of those that have waited for too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[LambdaRequest, str], None] = lambda _, __: None) -> None:
         self._arrived: OrderedDict[Meeting, list[LambdaRequest]] = OrderedDict()
+        self._bytes, self._give_up = 0, give_up
 
     def __len__(self) -> int:
         return len(self._arrived)
@@ -51,29 +53,51 @@ class Joins:
             return request
         arrived = self._arrived.setdefault(meeting, [])
         arrived.append(request)
+        self._bytes += weight(request)
         if len(arrived) < len(before):
-            while len(self._arrived) > MOST_MEETINGS:
-                (uuid, index), _ = self._arrived.popitem(last=False)
-                log.warning("function %d of %s has waited for its predecessors for too long", index, uuid)
+            while len(self._arrived) > MOST_MEETINGS or self._bytes > MOST_BYTES_WAITING:
+                self._drop_the_oldest()
             return None
-        del self._arrived[meeting]
+        self._forget(meeting)
         return joined(arrived)
+
+    def _drop_the_oldest(self) -> None:
+        meeting, (first, *_) = next(iter(self._arrived.items()))
+        self._forget(meeting)
+        why = f"function {meeting[1]} has waited for its predecessors for too long: others need the room"
+        log.warning("%s: %s", meeting[0], why)
+        self._give_up(first, why)
+
+    def _forget(self, meeting: Meeting) -> None:
+        self._bytes -= sum(map(weight, self._arrived.pop(meeting)))
 
 
 def joined(arrived: Sequence[LambdaRequest]) -> LambdaRequest:
     """One request of those of all branches: the last one, with each state as the branch has it that used it last."""
     last, what = arrived[-1], composition(arrived[-1])
-    states = {name: max(arrived, key=lambda each: _uses(what, each, name)).states.get(name, state)
-              for name, state in last.states.items()}  # fmt: skip
+    ways = [_way(what, each) for each in arrived]
+
+    def newest(state: str) -> LambdaRequest:
+        """Of two branches, the one with more functions on its way that use a state has it newer."""
+        users = {*what.dependencies.get(state, ())}
+        uses = [sum(way[user] for user in users) for way in ways]
+        return arrived[uses.index(max(uses))]
+
+    states = {name: newest(name).states.get(name, state) for name, state in last.states.items()}
     return replace(last, states=states, came_from=0)
 
 
-def _uses(what: Composition, request: LambdaRequest, state: str) -> int:
-    """How many functions on the way of this branch use a state; of two branches, the one with more has it newer."""
+def _way(what: Composition, request: LambdaRequest) -> Counter[str]:
+    """How often each function is on the way of this branch."""
     if not request.came_from:
-        return 0
+        return Counter()
     passed = {request.came_from - 1, *what.ancestors(request.came_from - 1)}
-    return sum(what.functions[index] in what.dependencies.get(state, ()) for index in passed)
+    return Counter(what.functions[index] for index in passed)
+
+
+def weight(request: LambdaRequest) -> int:
+    """About how many bytes a request holds."""
+    return len(request.input) + len(request.datain) + sum(len(state.content) for state in request.states.values())
 
 
 class Asynchronous:
@@ -96,7 +120,7 @@ class Asynchronous:
         self._threads, self._perform = asyncio.Semaphore(threads), perform
         self._taken: OrderedDict[Taken, None] = OrderedDict()
         self.executed: OrderedDict[Meeting, int] = OrderedDict()
-        self.joins, self._waiting = Joins(), 0
+        self.joins, self._waiting, self._bytes = Joins(self._give_up), 0, 0
         self._under_way, self._none = 0, asyncio.Event()
         self._none.set()
 
@@ -104,17 +128,26 @@ class Asynchronous:
         """Take a call, to be carried out soon; the answer says only that it was taken, or why not."""
         hops = request.hops + 1
         accepted = LambdaResponse(OK, hops=hops, asynchronous=True)
-        if self._waiting >= MOST_WAITING:
-            return LambdaResponse(f"{MOST_WAITING} asynchronous calls are waiting", responder=self._endpoint, hops=hops)
+        if self._waiting >= MOST_WAITING or self._bytes + weight(request) > MOST_BYTES_WAITING:
+            why = f"{self._waiting} asynchronous calls of {self._bytes} bytes are waiting; there is no room for more"
+            return LambdaResponse(why, responder=self._endpoint, hops=hops)
         if self._is_copy(request):
             return accepted
         complete = self.joins.arrive(request)
         if complete is not None:
             self._waiting += 1
-            self._under_way += 1
-            self._none.clear()
-            self._env.spawn(self._carry(complete))
+            self._bytes += weight(complete)
+            self._begin(self._carried(complete))
         return accepted
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._under_way += 1
+        self._none.clear()
+        self._env.spawn(self._carry(work))
+
+    def _give_up(self, request: LambdaRequest, why: str) -> None:
+        if not self._strict:
+            self._begin(self._call_back(request, why, LambdaResponse(states=request.states)))
 
     async def rest(self) -> None:
         """Return when all that it has taken is answered or handed on; branches that wait for others are not."""
@@ -131,9 +164,9 @@ class Asynchronous:
             self._taken.popitem(last=False)
         return False
 
-    async def _carry(self, request: LambdaRequest) -> None:
+    async def _carry(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._carried(request)
+            await work
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -142,6 +175,7 @@ class Asynchronous:
     async def _carried(self, request: LambdaRequest) -> None:
         async with self._threads:
             self._waiting -= 1
+            self._bytes -= weight(request)
             reply = await self._perform(request)
         self._count(request)
         following = composition(request).following(request.next_function_index)

@@ -21,7 +21,7 @@ from roles.serverless_on_edge.messages import (
     State,
     Void,
 )
-from roles.serverless_on_edge.states import Home
+from roles.serverless_on_edge.states import Home, StateFailed
 from testbed.roles.api import CallFailed, Environment, Invocation, Site
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ class Chains:
         uuid = str(UUID(int=env.rng(self._uuids).getrandbits(128), version=4))
         request = LambdaRequest(invocation.function)
         if what is not None:
-            request = await self._with_states(what, f"@{uuid[:13]}")
+            try:
+                request = await self._with_states(what, f"@{uuid[:13]}")
+            except StateFailed as failure:
+                await self._take_back(what, f"@{uuid[:13]}")
+                return LambdaResponse(str(failure)), 0
         callback = self._site.endpoint(env.node, self._options.callback_endpoint)
         request = replace(request, input=invocation.payload, callback=callback, uuid=uuid, dry=self._options.dry)
         waiting = Waiting(asyncio.get_running_loop().create_future(), deadline, tuple(request.states))
@@ -116,6 +120,11 @@ class Chains:
         users: Mapping[str, FunctionList] = {name + mark: each for name, each in request.dependencies.items()}
         return replace(request, states=states, dependencies=users)
 
+    async def _take_back(self, what: Composition, mark: str) -> None:
+        if self.home is not None and not self._options.strict_original:
+            for name in what.used:
+                await self.home.drop(name + mark)
+
     def _tidy(self, env: Environment, waiting: Waiting) -> None:
         """Nobody will ask for the states of this call again; where the answer tells where they are, they go."""
         home, future = self.home, waiting.future
@@ -125,8 +134,10 @@ class Chains:
             for name in waiting.states:
                 home.store.drop(name)
         if future.done() and not future.cancelled():
-            for name, state in future.result().states.items():
-                if state.location and not (home.store is not None and state.location == home.endpoint):
+            own = home.endpoint if home.store is not None else ""
+            told = future.result().states
+            for name, state in ((name, told[name]) for name in waiting.states if name in told):
+                if state.location and state.location != own:
                     env.spawn(_delete(env, name, state.location))
 
     async def _receive(self, answer: LambdaResponse) -> Void:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 
+from roles.serverless_on_edge.limits import MOST_FUNCTIONS, MOST_NAME, wrong_with_endpoint
 from roles.serverless_on_edge.messages import Dag, FunctionList, IndexList, LambdaRequest
 
 
@@ -44,9 +46,19 @@ class Composition:
             return (index + 1,) if index + 1 < len(self.functions) else ()
         return self.successors[index] if index < len(self.successors) else ()
 
+    @cached_property
+    def before(self) -> tuple[tuple[int, ...], ...]:
+        """Of each function, what must have run before, immediately."""
+        found: list[dict[int, None]] = [{} for _ in self.functions]
+        for each in range(len(self.functions)):
+            for index in self.following(each):
+                if index < len(found):
+                    found[index][each] = None
+        return tuple(tuple(each) for each in found)
+
     def preceding(self, index: int) -> tuple[int, ...]:
         """What must have run before, immediately."""
-        return tuple(each for each in range(len(self.functions)) if index in self.following(each))
+        return self.before[index] if index < len(self.functions) else ()
 
     def ancestors(self, index: int) -> frozenset[int]:
         """All that must have run before."""
@@ -85,9 +97,23 @@ def composition(request: LambdaRequest) -> Composition:
     return Composition(request.chain or (request.name,), None, wanted, sizes)
 
 
+def oversized(request: LambdaRequest) -> str:
+    """What of this request is longer than anybody takes; empty if nothing is."""
+    functions = max(len(request.chain), len(request.dag.names) if request.dag else 0)
+    if functions > MOST_FUNCTIONS:
+        return f"the request has {functions} functions; {MOST_FUNCTIONS} at most"
+    if len(request.uuid) > MOST_NAME:
+        return f"the uuid has {len(request.uuid)} characters; {MOST_NAME} at most"
+    return ""
+
+
 def refusal(request: LambdaRequest) -> str:
     """Why a computer cannot take this request whatever it has; empty if it can."""
     dag = len(request.dag.names) if request.dag else 0
+    if wrong := oversized(request):
+        return wrong
+    if request.callback and (wrong := wrong_with_endpoint("the callback", request.callback)):
+        return wrong
     if request.chain and dag:
         return "a request has a chain or a DAG, not both"
     if max(len(request.chain), dag) > 1 and not request.callback:
@@ -106,6 +132,24 @@ def _broken(request: LambdaRequest) -> str:
                *(index for each in lists for index in each.functions)}  # fmt: skip
     if max(indices) >= names or len(lists) != names - 1:
         return f"the DAG has {names} functions, so it needs {names - 1} lists of successors, with indices below {names}"
+    return _never_ends(composition(request))
+
+
+def _never_ends(what: Composition) -> str:
+    """What of a DAG goes round, leads nowhere or is never reached; empty if all of it ends at its last function."""
+    missing = {index: len(before) for index, before in enumerate(what.before)}
+    ready = [0] if not missing[0] else []
+    for index in ready:
+        for following in dict.fromkeys(what.following(index)):
+            missing[following] -= 1
+            if not missing[following]:
+                ready.append(following)
+    dead = next((index for index in range(len(what.functions) - 1) if not what.following(index)), None)
+    if dead is not None:
+        return f"function {dead} of the DAG leads nowhere; only the last one may"
+    if len(ready) < len(what.functions):
+        stuck = min({*missing} - {*ready})
+        return f"function {stuck} of the DAG never runs: it waits for itself, or nothing leads to it"
     return ""
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from roles.serverless_on_edge.messages import MESSAGES, Action, Wired
 
 PACKAGE = "uiiit.rpc"
+MOST_COUNT = 2**32 - 1  # of microseconds, hops and all that is counted
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "string": _Field.TYPE_STRING,
@@ -72,6 +73,11 @@ def _as_it_is(wired: Wired) -> bool:
     return wired.shape == "one" and wired.kind not in ("message", "enum")
 
 
+def _nearest(value: Any) -> Any:
+    """A count that is more than can travel is told as the most that can; other values that cannot travel stay."""
+    return MOST_COUNT if type(value) is int and value > MOST_COUNT else value
+
+
 class _MessageCodec:
     """Translates one message type. Fields at their default are left out, as proto3 does."""
 
@@ -87,7 +93,10 @@ class _MessageCodec:
         proto = self.proto()
         for name, on_wire, default in self._plain:
             if (value := getattr(message, name)) != default:
-                setattr(proto, on_wire, value)
+                try:
+                    setattr(proto, on_wire, value)
+                except ValueError:
+                    setattr(proto, on_wire, _nearest(value))
         for name, on_wire, wired in self._rest:
             if value := getattr(message, name):
                 self._fill(getattr(proto, on_wire), value, wired)

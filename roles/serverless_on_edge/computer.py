@@ -16,6 +16,7 @@ from roles.serverless_on_edge.computer_model import ComputerModel, Loads
 from roles.serverless_on_edge.computer_options import ComputerOptions
 from roles.serverless_on_edge.datasets import UTILIZATION
 from roles.serverless_on_edge.executor import WORKERS, Execution, Real, Simulated, Workers
+from roles.serverless_on_edge.limits import MOST_SERVICE_S, Refused, shown
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
     OK,
@@ -125,9 +126,9 @@ class Computer(Role):
 
     async def _perform(self, request: LambdaRequest) -> LambdaResponse:
         loads = self._loads(request.name)
-        if request.dry:
-            return self._reply(request, loads, OK, ptime=round(1000 * self._estimate(request)))
         try:
+            if request.dry:
+                return self._reply(request, loads, OK, ptime=round(1000 * self._estimate(request)))
             if request.states:
                 request = replace(request, states={**request.states, **await self._fetched(request)})
             began = self.env.now()
@@ -149,7 +150,7 @@ class Computer(Role):
         if request.callback and self.calls is None and not request.dry:
             return "asynchronous calls are not supported by this computer"
         known = request.name in self.model or request.name in self._real.functions
-        return refusal(request) or ("" if known else f"unknown lambda {request.name!r}")
+        return refusal(request) or ("" if known else f"unknown lambda {shown(request.name)}")
 
     def _loads(self, function: str) -> Loads:
         """The loads when a call is queued."""
@@ -172,8 +173,11 @@ class Computer(Role):
         return await self._real.run(request.name, request.input)
 
     def _stated(self, request: LambdaRequest) -> float | None:
-        """How long the input says that this call takes; the original knows no such input."""
-        return None if self.options.strict_original else stated_service_s(request.input)
+        """How long the input says that this call takes; the original knows no such input. Raises Refused."""
+        stated = None if self.options.strict_original else stated_service_s(request.input)
+        if stated is not None and stated > MOST_SERVICE_S:
+            raise Refused(f"the input states {stated:g} s of service; {MOST_SERVICE_S:g} s at most")
+        return stated
 
     def _times(self, done: Execution) -> dict[str, int]:
         times = {"ptime": round(1000 * done.total_s)}

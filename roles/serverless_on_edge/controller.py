@@ -19,6 +19,14 @@ from roles.serverless_on_edge.installers import (
     host_of,
     read_distances,
 )
+from roles.serverless_on_edge.limits import (
+    MOST_CONTAINERS,
+    MOST_MEMBERS,
+    Refused,
+    shown,
+    wrong_with_endpoint,
+    wrong_with_name,
+)
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
     ANNOUNCE_ROUTER,
@@ -119,8 +127,13 @@ class Controller(Role):
             raise TestbedError(f"The topology-file of the controller has no row for {', '.join(unknown)}.")
 
     async def announce_computer(self, computer: ComputerInfo) -> Void:
-        """Learn of a computer; the same announcement again changes nothing, another one replaces it."""
+        """Learn of a computer; the same announcement again changes nothing, another one replaces it.
+
+        Raises Refused where it cannot be one.
+        """
         endpoint = computer.endpoint
+        self._must_fit(endpoint, "the endpoint of the computer")
+        _must_be_sound(computer.containers)
         self._hear(endpoint, computer.period_ms)
         known, pushes = self._containers.get(endpoint), list[Push]()
         if known != computer.containers:
@@ -142,8 +155,11 @@ class Controller(Role):
         return Void()
 
     async def announce_router(self, router: RouterInfo) -> Void:
-        """Learn of a router, and give it what it should have unless it has that already."""
+        """Learn of a router, and give it what it should have unless it has that already; raises Refused."""
         endpoint = router.endpoint
+        self._must_fit(endpoint, "the endpoint of the router")
+        if wrong := wrong_with_endpoint("the endpoint of its tables", router.configuration_endpoint):
+            raise Refused(wrong)
         known = endpoint in self._configuration
         self._hear(endpoint, router.period_ms)
         self._configuration[endpoint] = router.configuration_endpoint
@@ -158,6 +174,13 @@ class Controller(Role):
             pushes = [] if router.heartbeat else self.installer.view(endpoint)
         await self._push(pushes)
         return Void()
+
+    def _must_fit(self, endpoint: str, what: str) -> None:
+        wrong = wrong_with_endpoint(what, endpoint) or self.installer.refuses(endpoint)
+        if not wrong and endpoint not in self._members and len(self._members) >= MOST_MEMBERS:
+            wrong = f"this controller knows {MOST_MEMBERS} computers and routers, and takes no more"
+        if wrong:
+            raise Refused(wrong)
 
     def _knows_all(self) -> bool:
         """Whether this controller has run for long enough to have heard from every agent that is alive."""
@@ -218,7 +241,7 @@ class Controller(Role):
                 log.warning("router %s is forgotten: %s", router, failure)
                 return False
             if answer.msg != OK:
-                log.warning("router %s refuses %s: %s", router, change, answer.msg)
+                log.warning("router %s refuses a change of its tables: %s", router, shown(answer.msg))
         return True
 
     def _forget(self, router: str, why: str) -> list[Push]:
@@ -279,6 +302,14 @@ class Controller(Role):
     def _note(self, kind: str, endpoint: str, action: str) -> None:
         who = {"node": self.env.node, "kind": kind, "endpoint": endpoint, "action": action}
         self.env.emit(MEMBERS.name, {"t": self.env.now(), **who})
+
+
+def _must_be_sound(containers: Sequence[Container]) -> None:
+    wrong = next((each for name in containers if (each := wrong_with_name("a function", name.function))), "")
+    if len(containers) > MOST_CONTAINERS:
+        wrong = f"the computer has {len(containers)} containers; {MOST_CONTAINERS} at most"
+    if wrong:
+        raise Refused(wrong)
 
 
 def _gathered(changes: Sequence[EdgeRouterConf]) -> Iterator[EdgeRouterConf]:

@@ -8,9 +8,10 @@ from abc import abstractmethod
 from typing import Literal, NamedTuple
 
 from roles.serverless_on_edge.announcing import CALL_TIMEOUT_S, Announcer, controller_of
-from roles.serverless_on_edge.chains import joins, meeting_place
+from roles.serverless_on_edge.chains import joins, meeting_place, oversized
 from roles.serverless_on_edge.datasets import TABLES
 from roles.serverless_on_edge.estimators import Estimate
+from roles.serverless_on_edge.limits import MOST_HOPS, Refused, shown, wrong_with_endpoint, wrong_with_name
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_ROUTER,
     CONFIGURE,
@@ -38,7 +39,6 @@ from roles.serverless_on_edge.tables import NO_DESTINATIONS, Key, RoutingTable
 from testbed.roles.api import CallFailed, Environment, Role, Service, Site
 from testbed.tables import Cell
 
-MOST_HOPS = 254
 REPORT_PERIOD_S = 1.0
 TOLD = 5  # errors of one message
 FRESH_S, AGAIN_S = 0.5, 0.1  # for how long a destination that came back is called again, and how often
@@ -127,6 +127,8 @@ class Forwarder(Role):
         async with self._threads:
             if request.hops > MOST_HOPS:
                 return LambdaResponse("loop detected", hops=request.hops)
+            if wrong := oversized(request):
+                return LambdaResponse(wrong, hops=request.hops)
             return await self._forward(request)
 
     async def _forward(self, request: LambdaRequest) -> LambdaResponse:
@@ -156,7 +158,7 @@ class Forwarder(Role):
             if not self.options.strict_original:
                 await self.env.sleep(self.options.retry_backoff * 2 ** (len(failures) - 1))
         after = f" (after {'; '.join(failures)})" if failures else ""
-        return LambdaResponse(f"{NO_DESTINATIONS} for the entry {request.name!r}{after}", hops=request.hops)
+        return LambdaResponse(f"{NO_DESTINATIONS} for the entry {shown(request.name)}{after}", hops=request.hops)
 
     def _meeting(self, request: LambdaRequest) -> Choice | None:
         """Where all branches of a DAG meet, whichever router they come through; the original leaves that to chance."""
@@ -226,6 +228,9 @@ class Forwarder(Role):
         elif change.action is Action.REMOVE:
             self._remove(key, "remove")
         else:
+            wrong = wrong_with_endpoint("the destination", change.destination)
+            if wrong := wrong or wrong_with_name("the function", change.function):
+                raise Refused(wrong)
             if change.destination in self._lost:
                 self._back[change.destination] = self.env.now()
                 self._lost.discard(change.destination)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from roles.serverless_on_edge.limits import shown
 from roles.serverless_on_edge.messages import Action, EdgeRouterConf
 
 FIRST_WEIGHT = 1.0
@@ -44,6 +45,10 @@ class Installer(ABC):
     def __init__(self) -> None:
         self.computers: dict[str, tuple[str, ...]] = {}
         self.routers: list[str] = []
+
+    def refuses(self, endpoint: str) -> str:
+        """Why an agent with this endpoint cannot take part; empty if it can."""
+        return ""
 
     @abstractmethod
     def computer_added(self, computer: str, functions: tuple[str, ...]) -> list[Push]:
@@ -106,6 +111,11 @@ class HierarchicalInstaller(Installer):
         super().__init__()
         self._distances, self._objective, self._rng = distances, objective, rng
         self._homes: dict[str, str] = {}
+
+    def refuses(self, endpoint: str) -> str:
+        """A host without distances has no place in the hierarchy."""
+        host = host_of(endpoint)
+        return "" if host in self._distances else f"the topology-file of the controller has no row for {shown(host)}"
 
     def computer_added(self, computer: str, functions: tuple[str, ...]) -> list[Push]:
         """Its home gets final entries; the others an entry for the home, unless it served that function already."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from roles.serverless_on_edge import messages
 from roles.serverless_on_edge.codec import PACKAGE, schema
@@ -163,8 +164,8 @@ class Standard:
         self._status = NOT_SERVING
         self._changed.set()
 
-    def _status_of(self, data: bytes) -> int:
-        name = _classes()[f"{HEALTH}.HealthCheckRequest"].FromString(data).service
+    async def _status_of(self, data: bytes, context: Any) -> int:
+        name = (await _read(f"{HEALTH}.HealthCheckRequest", data, context)).service
         return self._status if name in ("", *self._services) else SERVICE_UNKNOWN
 
     def _told(self, status: int) -> bytes:
@@ -172,20 +173,20 @@ class Standard:
         return encoded
 
     async def _check(self, data: bytes, context: Any) -> bytes:
-        status = self._status_of(data)
+        status = await self._status_of(data, context)
         if status == SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
         return self._told(status)
 
-    async def _watch(self, data: bytes, _: Any) -> AsyncIterator[bytes]:
-        yield self._told(self._status_of(data))
+    async def _watch(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield self._told(await self._status_of(data, context))
         await self._changed.wait()
-        yield self._told(self._status_of(data))
+        yield self._told(await self._status_of(data, context))
 
     def _reflecting(self, package: str) -> Any:
-        async def reflect(requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
+        async def reflect(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             async for data in requests:
-                request = _classes()[f"{package}.ServerReflectionRequest"].FromString(data)
+                request = await _read(f"{package}.ServerReflectionRequest", data, context)
                 reply = _classes()[f"{package}.ServerReflectionResponse"](valid_host=request.host)
                 reply.original_request.CopyFrom(request)
                 self._answer(request, reply)
@@ -207,6 +208,14 @@ class Standard:
         else:
             reply.error_response.error_code = NOT_FOUND
             reply.error_response.error_message = "there is no such file, symbol or extension here"
+
+
+async def _read(name: str, data: bytes, context: Any) -> Any:
+    """A message; a caller whose bytes are none is told so."""
+    try:
+        return _classes()[name].FromString(data)
+    except DecodeError as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"these {len(data)} bytes are no {name}: {error}")
 
 
 def services_of(methods: Sequence[Method[Any, Any]]) -> list[str]:

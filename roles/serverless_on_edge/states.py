@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import replace
 
+from roles.serverless_on_edge.limits import cut, shown, wrong_with_endpoint, wrong_with_name
 from roles.serverless_on_edge.messages import DEL_STATE, GET_STATE, OK, PUT_STATE, State, StateResponse
 from testbed.roles.api import CallFailed, Environment, Method, Service
 
 CALL_TIMEOUT_S = 30.0
 DELETING_S = 20.0  # for how long a deletion without an answer is tried
 PAUSE_S = 0.1
+MOST_STATES = 100_000  # in one store
 
 
 class StateFailed(Exception):
@@ -22,10 +24,12 @@ class StateFailed(Exception):
 
 
 class StateStore:
-    """The states that one agent holds, by name. Those untouched for ``kept_s`` seconds go (0: never)."""
+    """The states that one agent holds, by name, ``most_bytes`` of them. Those untouched for ``kept_s`` seconds go (0:
+    never).
+    """
 
-    def __init__(self, env: Environment, kept_s: float = 0.0) -> None:
-        self._env, self._kept_s = env, kept_s
+    def __init__(self, env: Environment, kept_s: float = 0.0, most_bytes: int = 2**30) -> None:
+        self._env, self._kept_s, self._most_bytes, self._bytes = env, kept_s, most_bytes, 0
         self._held: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # in order of their last use
         self.moving: Counter[str] = Counter()  # states of which there are two meanwhile
 
@@ -39,14 +43,23 @@ class StateStore:
         return frozenset(name for name, (used, _) in self._held.items() if used > since)
 
     def keep(self, name: str, content: bytes) -> None:
-        """Have a state here from now on."""
+        """Have a state here from now on; raises StateFailed where there is no room for it."""
         self._expire()
-        self._held[name] = self._env.now(), content
+        rest = self._bytes - len(self._held[name][1]) if name in self._held else self._bytes
+        if wrong := wrong_with_name("a state", name):
+            raise StateFailed(wrong)
+        if rest + len(content) > self._most_bytes or (len(self._held) >= MOST_STATES and name not in self._held):
+            room = f"{len(self._held)} others take {rest} of {self._most_bytes} bytes here"
+            raise StateFailed(f"no room for the state {shown(name)} of {len(content)} bytes: {room}")
+        self._held[name], self._bytes = (self._env.now(), content), rest + len(content)
         self._held.move_to_end(name)
 
     def drop(self, name: str) -> bool:
         """Have it no more; whether it was here."""
-        return self._held.pop(name, None) is not None
+        held = self._held.pop(name, None)
+        if held is not None:
+            self._bytes -= len(held[1])
+        return held is not None
 
     def read(self, name: str) -> bytes | None:
         """The content of a state; None if it is not here."""
@@ -62,23 +75,26 @@ class StateStore:
             name, (used, _) = next(iter(self._held.items()))
             if self._env.now() - used < self._kept_s:
                 return
-            del self._held[name]
+            self.drop(name)
 
     async def get(self, asked: State) -> StateResponse:
         """The content of a state."""
         content = self.read(asked.name)
         if content is None:
-            return StateResponse(f"could not find state: {asked.name}")
+            return StateResponse(f"could not find state: {cut(asked.name)}")
         return StateResponse(OK, State(content=content))
 
     async def put(self, given: State) -> StateResponse:
-        """Have a state here."""
-        self.keep(given.name, given.content)
+        """Have a state here, unless there is no room for it."""
+        try:
+            self.keep(given.name, given.content)
+        except StateFailed as failure:
+            return StateResponse(str(failure))
         return StateResponse(OK)
 
     async def delete(self, asked: State) -> StateResponse:
         """Have it no more."""
-        return StateResponse(OK if self.drop(asked.name) else f"state not found: {asked.name}")
+        return StateResponse(OK if self.drop(asked.name) else f"state not found: {cut(asked.name)}")
 
 
 class Home:
@@ -110,6 +126,8 @@ class Home:
         """Bring a state here from its ``location``; raises StateFailed. Returns it with its new location."""
         if state.location == self.endpoint:
             return state
+        if wrong := wrong_with_endpoint(f"the location of the state {shown(name)}", state.location):
+            raise StateFailed(wrong)
         found = await asked(self._env, state.location, GET_STATE, State(name))
         if found.retcode != OK or found.state is None:
             raise StateFailed(f"{state.location}: {found.retcode}")

@@ -11,6 +11,7 @@ from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
+from roles.serverless_on_edge.limits import MOST_ENTRIES, shown
 from roles.serverless_on_edge.messages import Entry
 from roles.serverless_on_edge.policies import Policy
 
@@ -123,11 +124,13 @@ class RoutingTable:
         self._learned: dict[Key, None] = {}
 
     def change(self, key: Key, weight: float, final: bool, now: float) -> None:
-        """Add an entry or change it; raises ValueError for a weight that is not positive or an empty name."""
+        """Add an entry or change it; raises ValueError for a weight that is none, an empty name, a full table."""
         if not 0 < weight < inf:
-            raise ValueError(f"the weight of {key.destination!r} is {weight:g}; it must be above zero and finite")
+            raise ValueError(f"the weight of {shown(key.destination)} is {weight:g}; it must be above zero and finite")
         if not key.function or not key.destination:
             raise ValueError("function and destination must not be empty")
+        if len(self._final) >= MOST_ENTRIES and key not in self._final:
+            raise ValueError(f"the table is full: it has {MOST_ENTRIES} entries")
         self._functions.setdefault(key.function, self._policy()).change(key.destination, weight, now)
         self._final[key] = final
 

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 from grpc import aio
 
 from roles.serverless_on_edge.codec import Codec
+from roles.serverless_on_edge.counter import Counter
 from roles.serverless_on_edge.keys import Keys
+from roles.serverless_on_edge.limits import MOST_BYTES, MOST_CALLS
 from roles.serverless_on_edge.standard import Standard, services_of
-from testbed.roles.api import CallFailed, Handler, Method, Service, StreamHandler
+from testbed.roles.api import CallFailed, Method, Service
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
-MOST_BYTES = 64 * 2**20  # of one message: who sends more is told so, and nothing of it is kept
-MOST_CALLS = 10_000  # at one server at a time, those that wait included; what comes beyond is refused
+MOST_CHANNELS = 2_000  # connections of one agent; those that nobody uses go first
+MOST_DEAD = 100  # of them those where nobody was: each is tried again every second
 # Services that stay in the clear, as in the original: what controllers, tables and loads are told by.
 _CLEAR = tuple(f"/uiiit.rpc.{service}/" for service in ("EdgeController", "EdgeRouter", "EdgeComputer"))
 
@@ -59,6 +62,15 @@ def failure(error: aio.AioRpcError) -> CallFailed:
     return CallFailed(kind, error.details() or error.code().name)
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A connection, what calls each method over it, and how many do so now."""
+
+    channel: aio.Channel
+    methods: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    busy: int = 0
+
+
 class GrpcWire:
     """One agent's servers and its connections, one for each address that it calls.
 
@@ -69,8 +81,9 @@ class GrpcWire:
         self._codec = Codec()
         self._secure, self._keys = secure, keys
         self._servers: list[tuple[aio.Server, Standard]] = []
-        self._channels: dict[tuple[str, bool], aio.Channel] = {}
-        self._callables: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._channels: dict[tuple[str, bool], _Line] = {}
+        self._dead: dict[tuple[str, bool], None] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def encode(self, message: Any) -> bytes:
         """The bytes of a message's body, without the framing of HTTP/2."""
@@ -94,9 +107,10 @@ class GrpcWire:
         """Listen on this address only; raises OSError if it is taken."""
         server = aio.server(options=_SERVER, maximum_concurrent_rpcs=MOST_CALLS)
         standard = Standard(services_of(tuple(service)))
+        counter = Counter(self.decode, self.encode)
         for method, handler in service.items():
             name, procedure = method.name[1:].split("/")
-            handlers = {procedure: self._handler(method, handler)}
+            handlers = {procedure: counter.handler(method, handler)}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         server.add_generic_rpc_handlers(standard.handlers())  # last: they are asked in this order at every call
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -121,85 +135,91 @@ class GrpcWire:
         keys = self._own_keys()
         return grpc.ssl_server_credentials([(keys.key, keys.certificate)])
 
-    def _handler(self, method: Method[Any, Any], handler: Any) -> grpc.RpcMethodHandler:
-        make = grpc.unary_stream_rpc_method_handler if method.streams else grpc.unary_unary_rpc_method_handler
-        answer = _streaming(handler) if method.streams else _answering(handler)
-        return make(answer(lambda data: self.decode(method.request, data)), None, self.encode)
-
     async def call(self, address: str, method: Method[Request, Reply], message: Request, timeout: float) -> Reply:
         """Call ``host:port``, over one lasting connection for each address; raises CallFailed."""
+        where = address, self._sealed(method)
+        sent = self._request(method, message)
+        line = self._line(*where)
+        line.busy += 1
         try:
-            reply: Reply = await self._callable(address, method)(message, timeout=timeout)
+            data = await _callable(line, method)(sent, timeout=timeout)
         except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._dead[where] = None
             raise failure(error) from error
-        return reply
+        finally:
+            line.busy -= 1
+        if self._dead:
+            self._dead.pop(where, None)
+        return self._reply(address, method, data)
 
     async def stream(self, address: str, method: Method[Request, Reply], message: Request) -> AsyncIterator[Reply]:
         """The messages of a streaming method; raises CallFailed when the stream breaks."""
+        sent = self._request(method, message)
+        line = self._line(address, self._sealed(method))
+        line.busy += 1
         try:
-            async for reply in self._callable(address, method)(message):
-                yield reply
+            async for data in _callable(line, method)(sent):
+                yield self._reply(address, method, data)
         except aio.AioRpcError as error:
             raise failure(error) from error
+        finally:
+            line.busy -= 1
 
-    def _callable(self, address: str, method: Method[Any, Any]) -> Callable[..., Any]:
-        found = self._callables.get((address, method.name))
+    def _request(self, method: Method[Request, Any], message: Request) -> bytes:
+        try:
+            return self.encode(message)
+        except ValueError as error:  # text that is no Unicode, as functions may give it
+            raise CallFailed("protocol", f"this {method.request.__name__} cannot be sent: {error}") from error
+
+    def _reply(self, address: str, method: Method[Any, Reply], data: bytes) -> Reply:
+        try:
+            reply: Reply = self.decode(method.reply, data)
+        except ValueError as error:
+            raise CallFailed("protocol", f"{address} answers with what is no answer: {error}") from error
+        return reply
+
+    def _line(self, address: str, sealed: bool) -> _Line:
+        found = self._channels.get((address, sealed))
         if found is None:
-            channel = self._channel(address, self._sealed(method))
-            make = channel.unary_stream if method.streams else channel.unary_unary
-            found = make(method.name, self.encode, lambda data: self.decode(method.reply, data))
-            self._callables[address, method.name] = found
+            if len(self._channels) >= MOST_CHANNELS:
+                self._leave(self._channels, MOST_CHANNELS - 1)
+            if len(self._dead) > MOST_DEAD:
+                self._leave(self._dead, MOST_DEAD)
+            found = self._channels[address, sealed] = _Line(self._channel(address, sealed))
         return found
+
+    def _leave(self, among: dict[tuple[str, bool], Any], most: int) -> None:
+        """Close connections that nobody uses, the oldest first, until ``most`` are left."""
+        for where in tuple(among):
+            if len(among) <= most:
+                return
+            if not self._channels[where].busy:
+                self._dead.pop(where, None)
+                closing = asyncio.ensure_future(self._channels.pop(where).channel.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     def _channel(self, address: str, sealed: bool) -> aio.Channel:
-        found = self._channels.get((address, sealed))
-        if found is None and sealed:
+        if sealed:
             credentials = grpc.ssl_channel_credentials(self._own_keys().authority)
-            found = self._channels[address, sealed] = aio.secure_channel(address, credentials, options=_CLIENT)
-        elif found is None:
-            found = self._channels[address, sealed] = aio.insecure_channel(address, options=_CLIENT)
-        return found
+            return aio.secure_channel(address, credentials, options=_CLIENT)
+        return aio.insecure_channel(address, options=_CLIENT)
 
     async def close(self) -> None:
         """End servers (calls under way get half a second) and connections."""
         for _, standard in self._servers:
             standard.leave()
         await asyncio.gather(*(server.stop(0.5) for server, _ in self._servers))
-        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        await asyncio.gather(*(line.channel.close() for line in self._channels.values()), *self._closing)
         self._servers.clear()
         self._channels.clear()
-        self._callables.clear()
+        self._dead.clear()
 
 
-Decode = Callable[[bytes], Any]
-
-
-def _answering(handler: Handler) -> Callable[[Decode], Any]:
-    def made(decode: Decode) -> Any:
-        async def answer(data: bytes, context: Any) -> Any:
-            request = await _understood(decode, data, context)
-            # A server goes on with its work when its caller gives up, as the original does and as the twin does.
-            return await asyncio.shield(handler(request))
-
-        return answer
-
-    return made
-
-
-def _streaming(handler: StreamHandler) -> Callable[[Decode], Any]:
-    def made(decode: Decode) -> Any:
-        async def answer(data: bytes, context: Any) -> AsyncIterator[Any]:
-            async for message in handler(await _understood(decode, data, context)):
-                yield message
-
-        return answer
-
-    return made
-
-
-async def _understood(decode: Decode, data: bytes, context: Any) -> Any:
-    """The request; a caller whose bytes are none is told so."""
-    try:
-        return decode(data)
-    except ValueError as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+def _callable(line: _Line, method: Method[Any, Any]) -> Callable[..., Any]:
+    found = line.methods.get(method.name)
+    if found is None:
+        make = line.channel.unary_stream if method.streams else line.channel.unary_unary
+        found = line.methods[method.name] = make(method.name)
+    return found

@@ -26,9 +26,9 @@ def stated_service_s(payload: str) -> float | None:
         return None  # nearly all payloads: not worth a parser
     try:
         given = json.loads(payload)["service_s"]
-    except (ValueError, KeyError, RecursionError):
+        sound = isinstance(given, (int, float)) and not isinstance(given, bool) and isfinite(given) and given >= 0
+    except (ValueError, KeyError, RecursionError, OverflowError):  # the last: an integer of 400 digits
         return None
-    sound = isinstance(given, (int, float)) and not isinstance(given, bool) and isfinite(given) and given >= 0
     return float(given) if sound else None
 
 
