@@ -151,6 +151,13 @@ class Flow:
             whole, nano = struct.unpack("=qq", notes[0][2])
             self.arrivals.append(Arrival(number, sent, whole + nano * 1e-9))
 
+    def settle(self, quiet: float = 0.3) -> None:
+        """Take in what comes until nothing has come for so long: a busy machine takes its time."""
+        before = -1
+        while len(self.arrivals) > before:
+            before = len(self.arrivals)
+            self.collect(quiet)
+
     @property
     def numbers(self) -> list[int]:
         """The numbers of the datagrams that came, in the order in which they came."""

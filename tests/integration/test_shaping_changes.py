@@ -5,6 +5,7 @@ What a shape does as such is in test_shaping_conformance.py.
 
 from __future__ import annotations
 
+import time
 from statistics import median
 from typing import Any
 
@@ -16,6 +17,8 @@ from shaping_traffic import (  # isort: skip  # a helper in this folder, as in_a
     BACK, CLOCKS_S, FRAME, LATE_S, LINK, THEIR_OWN, THERE, Flow, best_of_five, each_full, each_rate, shape, shaped,
     since, warmed,
 )  # fmt: skip
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.mark.ability("links", "a changed delay holds at once and loses nothing")
@@ -29,7 +32,7 @@ def test_a_changed_delay_holds_at_once_and_loses_nothing(mechanism: str, carrier
                 network.shape(THERE, shape(delay=f"{milliseconds}ms"))
                 changes.append((flow.sent, milliseconds / 1e3))
                 flow.send(80, 0.003)
-            flow.collect(1.0, until=240)
+            flow.collect(5.0, until=240)
             assert sorted(flow.numbers) == list(range(240))
             if mechanism == "relay":
                 assert flow.numbers == sorted(flow.numbers)
@@ -52,16 +55,26 @@ def test_a_changed_delay_holds_at_once_and_loses_nothing(mechanism: str, carrier
 @each_carrier
 @each_rate
 def test_a_changed_rate_holds_for_what_waits(mechanism: str, carrier: str) -> None:
-    def work() -> None:
-        slow, fast = shape(rate="400kbit", queue="100p"), shape(rate="100Mbit", queue="100p")
-        with (shaped(mechanism, slow, shape(), carrier) as network,
-              Flow(warmed(network), "h1", "h2", FRAME) as flow):  # fmt: skip
+    slow, fast = shape(rate="400kbit", queue="100p"), shape(rate="100Mbit", queue="100p")
+
+    def attempt(network: Any) -> str:
+        network.shape(THERE, slow)
+        with Flow(network, "h1", "h2", FRAME) as flow:
             flow.send(30)  # 0.9 s at the slow rate
             flow.collect(0.1)
-            assert len(flow.arrivals) < 10
+            before, changed = len(flow.arrivals), time.time()
             network.shape(THERE, fast)
-            flow.collect(0.4, until=30)
+            flow.collect(5.0, until=30)
             assert flow.numbers == list(range(30))
+            first, last = flow.arrivals[0], flow.arrivals[-1]
+            if before >= 10:
+                return f"{before} came within {changed - first.sent:.3f} s"
+            return "" if last.received < changed + 0.4 else f"the last came {last.received - changed:.3f} s later"
+
+    def work() -> None:
+        with shaped(mechanism, slow, shape(), carrier) as network:
+            warmed(network)
+            best_of_five(lambda: attempt(network))
 
     passes(work)
 
@@ -76,16 +89,16 @@ def test_a_cut_link_carries_nothing_and_a_mended_one_its_shape_again(mechanism: 
             for sender, receiver, end in (("h1", "h2", THERE), ("h2", "h1", BACK)):
                 with Flow(network, sender, receiver) as flow:
                     flow.send(5)
-                    flow.collect(1.0, until=5)
+                    flow.collect(5.0, until=5)
                     before = network.counters()
                     network.connect(LINK, False)
                     flow.send(5)
-                    flow.collect(0.1)
+                    flow.settle(0.1)
                     assert flow.numbers == list(range(5))
                     assert 5 <= since(before, network, end).dropped_down <= 5 + THEIR_OWN
                     network.connect(LINK, True)
                     flow.send(5)
-                    flow.collect(1.0, until=10)
+                    flow.collect(5.0, until=10)
                     assert flow.numbers == [*range(5), *range(10, 15)]
 
     passes(work)
