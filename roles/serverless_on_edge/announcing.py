@@ -65,6 +65,8 @@ class Announcer:
 
     async def again(self) -> None:
         """Announce out of turn, since there is something new; if it gets lost, the next heartbeat tells."""
+        if self._leaving:
+            return
         failure = await self._announce()
         if failure is not None:
             log.warning("the controller at %s has not heard what is new: %s", self._controller, failure)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from roles.openwhisk.client import all_actions, error_text, invocation, listing, parsed
+from roles.openwhisk.names import is_name
 from roles.serverless_on_edge.announcing import PATIENCE_S
 from roles.serverless_on_edge.wsk_answers import Answered, answered, answered_strictly
 from roles.serverless_on_edge.wsk_computer_options import WskComputerOptions
@@ -29,6 +30,11 @@ class Offered(BaseModel):
 
     namespace: str
     name: str
+
+    @property
+    def is_legal(self) -> bool:
+        """Whether it can be called: what cannot be a name is left alone."""
+        return is_name(self.name) and all(is_name(part) for part in self.namespace.split("/"))
 
 
 class OfferedStrictly(Offered):
@@ -81,7 +87,7 @@ class Actions:
         """Ask once which actions there are; whether they are others than before. Raises CallFailed."""
         found = await (self._few() if self._options.strict_original else self._all())
         try:
-            names = {f"/{each.namespace}/{each.name}" for each in self._list.validate_python(found)}
+            names = {f"/{each.namespace}/{each.name}" for each in self._list.validate_python(found) if each.is_legal}
         except ValidationError as error:
             text = str(error).splitlines()[0]
             raise CallFailed("protocol", f"{self.root} gave no list of actions: {text}") from None

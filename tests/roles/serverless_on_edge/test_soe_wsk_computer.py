@@ -324,6 +324,34 @@ def test_a_server_that_gives_what_it_should_not_is_told_of_and_kills_nobody() ->
     Edge().run(story)
 
 
+def test_names_that_cannot_be_called_are_left_alone() -> None:
+    names = [("guest", "fine one"), ("guest/kit", "x"), ("guest", "a/b"), ("", "x"), ("guest", "\ud800"),
+             ("guest", "y" * 999)]  # fmt: skip
+    listed = [{"namespace": space, "name": name} for space, name in names]
+
+    async def answer(request: WebRequest) -> WebReply:
+        return told(200, listed)
+
+    async def story(edge: Edge) -> list[str]:
+        edge.world.kill("ow1", "openwhisk")
+        await edge.agent("ow1", "openwhisk").env.serve(3233, {WEB: answer})
+        await edge.sleep(10)
+        return edge.table()
+
+    assert Edge().run(story) == ["/guest/f k2", "/guest/fine one k1", "/guest/kit/x k1", "f w"]
+
+
+def test_nothing_is_announced_after_the_good_bye() -> None:
+    async def story(edge: Edge) -> None:
+        computer = edge.role("edgecomputerwsk", "k1")
+        await computer.stop(computer.env)
+        await edge.put("ow1", "copy")
+        await edge.sleep(3)
+        assert edge.table() == ["/guest/f k2", "f w"] and "k1" not in edge.known()
+
+    Edge().run(story)
+
+
 def test_a_list_without_an_end_is_given_up() -> None:
     class Endless:
         async def call(self, address: str, method: Any, message: WebRequest, timeout: float) -> WebReply:
