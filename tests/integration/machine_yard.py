@@ -186,6 +186,19 @@ def only_run(out: Path) -> dict[str, Any]:
     return {"folder": folder, **record(folder)}
 
 
+def judged_run(out: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The record of the one run, which came to its end and nearly all of whose calls were answered.
+
+    The status of the command is the verdict's: machines that run tests are busy ones.
+    """
+    run = only_run(out)
+    assert run["state"] == "done", done.stderr
+    assert done.returncode == (1 if run["verdict"]["level"] == "invalid" else 0), done.stderr
+    found = [row["status"] for row in rows(run["folder"] / "invocations.csv")]
+    assert found.count("ok") > 0.9 * len(found), found
+    return run
+
+
 def rows(path: Path) -> Sequence[dict[str, str]]:
     """The rows of a CSV file."""
     import csv
