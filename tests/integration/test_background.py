@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import ORDINARY_USER, cli, open_to_all, record, write
 
-pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay"), pytest.mark.feature("iperf3")]
+pytestmark = [pytest.mark.alone, *map(pytest.mark.feature, ("netns", "relay", "iperf3"))]
 
 EXPERIMENT = """
 name: beside

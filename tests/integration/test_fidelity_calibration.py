@@ -19,6 +19,7 @@ from testbed.topology.load import parse
 from testbed.topology.model import End
 from testbed.topology.shape import Shape
 
+pytestmark = pytest.mark.alone
 TOPOLOGY = """
 name: measured
 nodes: {h1: {}, h2: {}, s1: {kind: switch}, r1: {kind: router}, h3: {}}

@@ -17,6 +17,7 @@ from watched_run import Told, forks
 
 from testbed.substrate.base import Network
 
+pytestmark = pytest.mark.alone
 HOGS = 8
 CAUSES = {"saturation", "pressure", "steal", "throttled"}
 RELAY = {"relay_late_p50", "relay_late_p99", "relay_overload", "own_load"}

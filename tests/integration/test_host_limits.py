@@ -26,7 +26,7 @@ from testbed.substrate.host import NetnsHost
 from testbed.topology.load import parse
 from testbed.topology.model import Topology
 
-pytestmark = pytest.mark.feature("netns")
+pytestmark = [pytest.mark.alone, pytest.mark.feature("netns")]
 limit_cpu = pytest.mark.feature("limit-cpu")
 limit_cpuset = pytest.mark.feature("limit-cpuset")
 limit_memory = pytest.mark.feature("limit-memory")

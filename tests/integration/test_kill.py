@@ -21,7 +21,7 @@ from testbed.seeds import stream
 from testbed.substrate import registry
 from testbed.substrate.arena import RUNTIME, run_inside
 
-pytestmark = pytest.mark.feature("netns")
+pytestmark = [pytest.mark.alone, pytest.mark.feature("netns")]  # whole machines are compared
 WITHIN_S = 20.0
 AT_ONCE = 5
 KINDS = ("net", "mnt", "pid", "ipc", "uts", "user")

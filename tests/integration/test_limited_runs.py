@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import HELLO, cli, record, write
 
-pytestmark = pytest.mark.feature("netns")
+pytestmark = [pytest.mark.alone, pytest.mark.feature("netns")]
 limit_cpu = pytest.mark.feature("limit-cpu")
 limit_memory = pytest.mark.feature("limit-memory")
 

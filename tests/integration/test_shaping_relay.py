@@ -14,6 +14,8 @@ from testbed.errors import ShapeNotInForce
 
 from shaping_traffic import THERE, Flow, shape, shaped, since, warmed  # isort: skip  # a helper in this folder
 
+pytestmark = pytest.mark.alone
+
 
 def test_the_reason_is_told_when_a_relay_process_dies() -> None:
     def work() -> None:

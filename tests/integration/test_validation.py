@@ -11,7 +11,7 @@ from command import HELLO, cli, record, write
 
 from testbed.twin.calibration import read
 
-pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay")]
+pytestmark = [pytest.mark.alone, pytest.mark.feature("netns"), pytest.mark.feature("relay")]
 
 CODE = "def code(ctx, payload):\n    return str(sum(i * i for i in range(20_000)))\n"
 REAL = HELLO.replace("{service: 2ms}", "{code: square.py}").replace("duration: 2s", "duration: 4s")

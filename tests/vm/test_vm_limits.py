@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_vm_suite import inside
 
-pytestmark = [pytest.mark.feature("uml"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.feature("uml"), pytest.mark.timeout(900)]
 LIMITS = "tests/integration/test_host_limits.py"
 
 

@@ -15,7 +15,7 @@ from command import environment
 
 from testbed.places import home
 
-pytestmark = [pytest.mark.feature("uml"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.feature("uml"), pytest.mark.timeout(900)]
 TOO_FAST = "100-1200"
 ALIKE = "uniform or pareto or 32-68 or netns-6-1 or netns-6-netem"  # what other tests show already, with other figures
 NAMES = ("shaping_conformance", "shaping_changes", "network", "network_mininet")
