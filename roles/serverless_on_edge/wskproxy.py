@@ -32,7 +32,7 @@ from testbed.roles.web_reader import WebLimits
 from testbed.roles.web_wire import WebWire
 
 ELSEWHERE = "This proxy invokes actions and tells of their activations. For anything else, ask the OpenWhisk server."
-CONNECTIONS = 1024
+CONNECTIONS, HELD = 1024, 1 << 30  # connections at most, and bytes of what they may be sending together
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +85,8 @@ class WskProxy(Role):
         options, context = self.options, None
         if options.https and folder is not None:
             context = keys.for_clients(options.tls_conf, folder)
-        limits = WebLimits(body_bytes=options.payload, connections=CONNECTIONS)
+        connections = max(1, min(CONNECTIONS, HELD // max(1, options.payload)))
+        limits = WebLimits(body_bytes=options.payload, connections=connections)
         return WebWire(limits, refuse=refuse, server_context=context)
 
 

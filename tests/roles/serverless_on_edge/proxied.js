@@ -17,7 +17,7 @@ async function step (name, work) {
 }
 
 async function until (work) {
-  for (let left = 300; ; left--) {
+  for (let left = 600; ; left--) {
     try { return await work() } catch (error) { if (!left) throw error }
     await new Promise(resolve => setTimeout(resolve, 50))
   }

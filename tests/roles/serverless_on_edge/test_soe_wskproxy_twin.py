@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,44 @@ def test_plain_functions_and_actions_pass_the_same_proxy() -> None:
         assert noted(listed[0])["responder"].endswith(":10000"), "a modelled computer"
 
     Edge({"wskproxy": {"default-namespace": "_"}}).run(story)
+
+
+def test_strictly_all_of_it_is_as_in_the_originals_example(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(edge: Edge) -> None:
+        await edge.put("ow1", "copy")
+        await edge.put("ow2", "copy")
+        await edge.start("wskproxy", "ctl")
+        await edge.sleep(2.5)
+        path, hello = "guest/actions/copy?blocking=true&result=true", {"input": "hello"}
+        for _ in range(20):
+            assert await asked(edge, path, hello) == (200, {"payload": "hello"})
+        assert (await asked(edge, "_/actions/copy?blocking=true&result=true", hello))[0] == 404, "not /guest/copy"
+        await edge.put("ow1", "number", "def main(args):\n    return {'payload': 3}")
+        await edge.sleep(2.5)
+        status, data = await asked(edge, "guest/actions/number?blocking=true&result=true", {})
+        assert status == 404 and set(data) == {"error"}, "the original takes texts alone"
+
+    strict = {role: {"strict-original": True} for role in ("controller", "router", "edgecomputerwsk")}
+    with caplog.at_level(logging.INFO):
+        Edge({**strict, "wskproxy": {"strict-original": True, "verbosity": 1}}).run(story)
+    lines = [text.partition(" ")[2] for text in caplog.messages if "output: hello" in text]
+    told = "retcode: OK, from: http://OW:3233, ptime: 0 ms, hops: 3, load: 0/0/0, output: hello, dataout size: 0"
+    assert {re.sub(r"10\.0\.[34]\.1", "OW", each) for each in lines} == {told}
+    assert len(set(lines)) == 2, "both servers"
+
+
+@pytest.mark.parametrize(("where", "name", "hops"), [("k1:10000", "copy", 2), ("w:10000", "f", 2), ("r", "copy", 3)])
+def test_a_proxy_may_call_a_computer_itself(where: str, name: str, hops: int) -> None:
+    async def story(edge: Edge) -> None:
+        await edge.put("ow1", "copy")
+        await edge.start("wskproxy", "ctl")
+        await edge.sleep(1.5)
+        space = "_" if name == "f" else "guest"
+        status, record = await asked(edge, f"{space}/actions/{name}?blocking=true", {})
+        assert (status, noted(record)["hops"]) == (200, hops)
+        assert (await asked(edge, f"{space}/actions/nowhere?blocking=true", {}))[0] == 404
+
+    Edge({"wskproxy": {"server-endpoint": where, "default-namespace": "_"}}).run(story)
 
 
 def test_proxies_keep_their_promises_under_every_kind_of_fault() -> None:
