@@ -78,6 +78,8 @@ def test_an_agent_that_does_not_get_ready_is_named_with_its_log(forked: bool, ro
     def body() -> None:
         topology = line()
         with network(topology) as net, fleet(net, specs(topology, h1="server", h3=role), forked) as agents:
+            status = net.host("h1").folder / "server" / "status.json"
+            until(lambda: status.exists() and '"ready"' in status.read_text())
             with pytest.raises(AgentFailed) as error:
                 agents.wait_ready(READY_S if role == "broken" else 1)
             text = str(error.value)

@@ -260,6 +260,7 @@ def test_rows_and_progress_can_be_read_while_it_runs(tmp_path: Path) -> None:
     assert statuses(tmp_path) == {"ok": 150}
 
 
+@pytest.mark.alone
 def test_the_precise_loop_is_closer_to_the_schedule_than_the_stock_one() -> None:
     async def lateness() -> float:
         loop, errors = asyncio.get_running_loop(), []
@@ -270,6 +271,9 @@ def test_the_precise_loop_is_closer_to_the_schedule_than_the_stock_one() -> None
             errors.append(loop.time() - due)
         return sorted(errors)[40]
 
+    precise, stock = [], []
     with asyncio.Runner(loop_factory=precise_loop) as runner:
-        precise = min(runner.run(lateness()) for _ in range(3))
-    assert precise < min(asyncio.run(lateness()) for _ in range(3))
+        for _ in range(6):  # by turns, so that what else goes on is the same for both
+            precise.append(runner.run(lateness()))
+            stock.append(asyncio.run(lateness()))
+    assert min(precise) < min(stock)
