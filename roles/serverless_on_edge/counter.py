@@ -49,6 +49,7 @@ class Counter:
     def _streaming(self, method: Method[Any, Any], handler: StreamHandler) -> Any:
         async def answer(data: bytes, context: Any) -> AsyncIterator[bytes]:
             request = await self._understood(method, data, context)
+            self._calls += 1
             try:
                 async for message in handler(request):
                     yield self._encode(message)
@@ -56,6 +57,8 @@ class Counter:
                 log.exception("%s failed", method.name)
                 await _tell(context, error)
                 raise
+            finally:
+                self._calls -= 1
 
         return answer
 

@@ -42,8 +42,12 @@ _CLIENT = (
     ("grpc.min_reconnect_backoff_ms", 4_000),  # for how long a connection is tried: three lost SYN
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+# Counter refuses calls in words. Should there be more at once than it can look at, gRPC refuses them without.
+_AT_LAST = 2 * MOST_CALLS
 _SERVER = (
     *_COMMON,
+    ("grpc.server.max_pending_requests", _AT_LAST),  # beyond 1000, it would cancel some by chance
+    ("grpc.server.max_pending_requests_hard_limit", _AT_LAST),
     ("grpc.so_reuseport", 0),  # else a second server on a taken port would get half of the calls
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -105,7 +109,7 @@ class GrpcWire:
 
     async def serve(self, host: str, port: int, service: Service) -> None:
         """Listen on this address only; raises OSError if it is taken."""
-        server = aio.server(options=_SERVER, maximum_concurrent_rpcs=MOST_CALLS)
+        server = aio.server(options=_SERVER, maximum_concurrent_rpcs=_AT_LAST)
         standard = Standard(services_of(tuple(service)))
         counter = Counter(self.decode, self.encode)
         for method, handler in service.items():

@@ -152,7 +152,7 @@ def test_a_message_beyond_the_limit_is_refused_and_the_next_one_is_served() -> N
 
 
 def test_calls_beyond_the_limit_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roles.serverless_on_edge.wire.MOST_CALLS", 5)
+    monkeypatch.setattr("roles.serverless_on_edge.counter.MOST_CALLS", 5)
     free = asyncio.Event()
 
     async def slow(_: LambdaRequest) -> LambdaResponse:
@@ -169,6 +169,7 @@ def test_calls_beyond_the_limit_are_refused_at_once(monkeypatch: pytest.MonkeyPa
         for each in done:
             error = each.exception()
             assert isinstance(error, CallFailed) and error.kind == "protocol", error
+            assert "5 calls are under way here" in error.detail
         free.set()
         assert [each.retcode for each in await asyncio.gather(*(set(calls) - done))] == [OK] * 5
         await caller.close()
