@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from roles.openwhisk.options import ServerOptions
 from roles.serverless_on_edge.client_options import ClientOptions
 from roles.serverless_on_edge.computer_options import ComputerOptions
 from roles.serverless_on_edge.openfaas import OpenfaasOptions
@@ -18,9 +19,12 @@ from roles.serverless_on_edge.options import (
     endpoint,
 )
 from roles.serverless_on_edge.system import SYSTEM
+from roles.serverless_on_edge.wsk_computer_options import WskComputerOptions
+from roles.serverless_on_edge.wskproxy_options import ProxyOptions
 from testbed.roles.api import Site
 
-MODELS = (RouterOptions, DispatcherOptions, ControllerOptions, ComputerOptions, ClientOptions, OpenfaasOptions)
+MODELS = (RouterOptions, DispatcherOptions, ControllerOptions, ComputerOptions, ClientOptions, OpenfaasOptions,
+          ProxyOptions, WskComputerOptions)  # fmt: skip
 
 
 def test_the_ports_and_defaults_are_the_originals() -> None:
@@ -81,6 +85,8 @@ def test_of_a_server_endpoint_the_port_counts(written: Any) -> None:
         (ComputerOptions, {"conf": "type=raspberry,num-workers=1"}, "num-workers"),
         (ClientOptions, {"client-conf": "type=quic"}, "grpc"),
         (ClientOptions, {"client-conf": "persistence=1.5"}, "persistence"),
+        (WskComputerOptions, {"wsk-auth": "Basic x"}, "absolute path"),
+        (WskComputerOptions, {"back-off": 0}, "back-off"),
     ],
 )
 def test_what_is_unknown_or_out_of_range_is_refused(model: type[Options], given: dict[str, Any], says: str) -> None:
@@ -112,5 +118,5 @@ def test_an_endpoint_is_a_node_or_an_address(text: str, expected: str) -> None:
 
 def test_each_duty_is_a_role_and_each_role_has_parameters_of_its_own() -> None:
     assert set(SYSTEM.duties.values()) <= set(SYSTEM.roles)
-    assert {role.parameters_model for role in SYSTEM.roles.values()} == set(MODELS)
+    assert {role.parameters_model for role in SYSTEM.roles.values()} == {*MODELS, ServerOptions}
     assert SYSTEM.name == "serverless_on_edge" and len({table.name for table in SYSTEM.tables}) == len(SYSTEM.tables)
