@@ -4,6 +4,7 @@ OpenWhisk servers behind it.
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "integration"))
 from in_arena import passes
 
 from roles.openwhisk.auth import PUBLIC
+from testbed.cli import main
+from testbed.store import find
 
 HERE = Path(__file__).parent
 CLIENT = Path(sys.prefix, "openwhisk-client")
@@ -140,3 +143,26 @@ def test_strictly_curl_gets_what_the_original_gives() -> None:
         assert "hops: 3" in plain and "hops: 3" in action and ":3233, ptime" in action
 
     on_network(story)
+
+
+def test_each_agent_on_the_way_may_die_and_come_back_and_every_failure_says_why(tmp_path: Path) -> None:
+    deaths = [(2, "e1", "router"), (4, "p1", "wskproxy"), (6, "ow1", "openwhisk"), (8, "k1", "edgecomputerwsk")]
+    events = ", ".join(f"{{at: {at + later}s, do: {do}, node: {node}, role: {role}}}"
+                       for at, node, role in deaths for later, do in ((0, "kill"), (1, "restart")))  # fmt: skip
+    own = "settings.serverless_on_edge."
+    sets = [f"timeline=[{events}]", "workload.duration=16s", f"{own}edgecomputerwsk={{back-off: 1}}",
+            f"{own}router={{num-threads: 50, router-conf: {{max-pending-clients: 50}}}}"]  # fmt: skip
+    argv = [word for each in sets for word in ("--set", each)]
+    main(["run", str(HERE / "soe_wskproxy_explored.yaml"), *argv, "--substrate", "netns", "--out", str(tmp_path),
+          "--quiet", "--no-figures"])  # fmt: skip
+    found = find("last", tmp_path)
+    with (found / "invocations.csv").open(newline="") as file:
+        calls = [row for row in csv.DictReader(file) if row["client"] == "c1"]
+    assert len(calls) > 40 and {row["status"] for row in calls} <= {"ok", "error", "rejected", "timeout"}
+    assert all(row["error"] for row in calls if row["status"] != "ok"), "each failure says why"
+    late = [row for row in calls if float(row["t_scheduled"]) > 13]
+    assert late and {row["status"] for row in late} == {"ok"}, [row["error"] for row in late]
+    assert {(row["node"], row["hops"]) for row in late} == {("ow1", "3")}
+    with (found / "soe_proxied.csv").open(newline="") as file:
+        proxied = list(csv.DictReader(file))
+    assert len(proxied) > 40 and all(len(row["activation_id"]) == 32 for row in proxied)
