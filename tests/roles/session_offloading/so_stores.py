@@ -68,6 +68,11 @@ def record(session: str, moves: int = 0, *, here: bool = True, leaving: str = ""
     return Record(SessionToken(session, "p3", "p1" if here else "p2"), Version("b", moves), here, leaving)
 
 
+def opened(kind: str, loop: Loop, *, persist: bool = True) -> Storage:
+    """A storage of a kind, as an agent opens it at its start."""
+    return loop.redis(persist=persist) if kind == "redis" else loop.embedded(persist=persist)
+
+
 async def seen(storage: Storage) -> dict[str, Any]:
     """All that can be asked of a storage."""
     records = await storage.open()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from so_stores import HOST, Loop, looped, record, seen
+from so_stores import HOST, Loop, looped, opened, record, seen
 from so_world import Tree
 
 from roles.session_offloading.embedded import EmbeddedStorage
@@ -98,11 +98,6 @@ def test_both_storages_keep_the_same_and_a_journal_gives_it_again(
     loop.run(story())
 
 
-def opened(kind: str, loop: Loop, *, persist: bool = True) -> Storage:
-    """A storage of a kind, as an agent opens it at its start."""
-    return loop.redis(persist=persist) if kind == "redis" else loop.embedded(persist=persist)
-
-
 @pytest.mark.parametrize("kind", ["embedded", pytest.param("redis", marks=needs_redis)])
 @pytest.mark.parametrize("persist", [True, False])
 def test_what_was_written_is_there_in_the_next_life_if_it_persists(kind: str, persist: bool, tmp_path: Path) -> None:
@@ -181,52 +176,6 @@ def test_a_server_that_is_killed_comes_back_with_all_that_was_acknowledged(tmp_p
         assert len(failed) >= 2
         assert all("redis-server" in each for each in failed)
         loop.run(storage.close())
-
-
-@pytest.mark.parametrize("kind", ["embedded", pytest.param("redis", marks=needs_redis)])
-def test_a_large_session_takes_the_place_of_what_was_there_and_outlives_the_storage(kind: str, tmp_path: Path) -> None:
-    with looped(tmp_path) as loop:
-        first = opened(kind, loop)
-        loop.run(first.write(record("s"), Changes({"old": "v"}, {"l": ["a"]}, set(), ["r1"])))
-        data = {f"k{number}": str(number) * 300_000 for number in range(10)}
-        loop.run(first.write(record("s", 1), Changes(dict(data), {}, set(), ["r2"]), fresh=True))
-        assert loop.run(first.size("s")) == sum(len(key) + len(text) for key, text in data.items())
-        loop.run(first.close())
-        again = opened(kind, loop)
-        assert loop.run(seen(again)) == {"settings": [None, None], "s": (record("s", 1), data, {"r2"})}
-        loop.run(again.close())
-
-
-@needs_redis
-def test_what_was_put_aside_for_a_session_that_never_arrived_is_forgotten(loop: Loop, redis: RedisStorage) -> None:
-    async def story() -> None:
-        client = redis.server.client
-        await client.flushall()
-        await redis.write(record("s"), Changes({"k": "old"}))
-        large, execute = Changes({f"k{number}": "x" * 600_000 for number in range(4)}), type(client).pipeline
-
-        def losing(self: Any, transaction: bool) -> Any:
-            """Somebody has removed what was put aside, before the transaction."""
-            pipe = execute(self, transaction=transaction)
-            watch = pipe.watch
-
-            async def late(key: bytes) -> Any:
-                await client.delete(key)
-                return await watch(key)
-
-            pipe.watch = late
-            return pipe
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(client), "pipeline", losing)
-            with pytest.raises(StorageFailed, match="lost what it was given"):
-                await redis.write(record("s", 1), large, fresh=True)
-        assert await redis.items("s") == {"k": "old"}
-        await client.hset("arriving:s", mapping={"k": "half"})
-        await redis.open()
-        assert not await client.exists("arriving:s")
-
-    loop.run(story())
 
 
 @needs_redis
