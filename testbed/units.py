@@ -113,11 +113,11 @@ def frequency(value: object) -> float:
 
 
 def offset(value: object) -> float:
-    """Seconds from ``300ms``, ``-2s``: how far a clock is ahead, or behind; up to some 30 years."""
+    """Seconds from ``300ms``, ``-2s``: how far a clock is ahead, or behind; 28 years at most."""
     expected = "a time with its unit, such as 300ms or -300ms (ns, us, ms, s, min, h)"
     amount = parse(value, DELAYS, expected, "ms", signed=True)
-    if abs(amount) > 1e9:
-        raise refuse("a time of at most 1000000000s, ahead or behind")
+    if abs(amount) > 9e8:
+        raise refuse("a time of at most 250000h, ahead or behind")
     return amount
 
 
