@@ -89,7 +89,7 @@ def busiest(told: Told) -> float:
 
 @pytest.fixture
 def runs(long: bool) -> int:
-    return 20 if long else 3
+    return 20 if long else 2
 
 
 @pytest.mark.timeout(900)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from command import cli, record, write
 
-pytestmark = [pytest.mark.alone, pytest.mark.feature("netns"), pytest.mark.feature("relay")]
+pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("relay")]
 
 EXPERIMENT = """
 name: everything
