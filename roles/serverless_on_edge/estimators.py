@@ -14,6 +14,9 @@ from typing import NamedTuple
 from roles.serverless_on_edge.tables import Key
 
 
+MOST_WINDOWS = 10_000  # one for each size of input that was seen
+
+
 class Seen(NamedTuple):
     """What a call that ended well told: its total time, the part on the computer, and the computer's load."""
 
@@ -103,7 +106,10 @@ class RttEstimator(Estimator):
 
 @dataclass
 class _ByLoad:
-    """One line over the load for each (function, destination, exact size); a load is forgotten after a time."""
+    """One line over the load for each (function, destination, exact size); a load is forgotten after a time.
+
+    Of more sizes than MOST_WINDOWS those seen last count.
+    """
 
     window_size: int
     load_timeout: float
@@ -117,7 +123,11 @@ class _ByLoad:
 
     def learn(self, key: Key, size: int, load: int, seconds: float, now: float) -> None:
         self._loads[key.destination] = (load, now)
-        self._windows.setdefault((key, size), Window(self.window_size)).add(load, seconds, now)
+        window = self._windows.pop((key, size), None) or Window(self.window_size)
+        self._windows[key, size] = window  # those used last are last
+        window.add(load, seconds, now)
+        if len(self._windows) > MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
 
     def forget(self, key: Key) -> None:
         self._windows = {of: window for of, window in self._windows.items() if of[0] != key}

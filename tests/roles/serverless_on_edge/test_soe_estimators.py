@@ -68,3 +68,11 @@ def test_delay_predicts_the_total_by_the_load() -> None:
     assert estimator.estimate(A, 100, 1.0).total == pytest.approx(0.2)
     estimator.forget(A)
     assert estimator.estimate(A, 100, 1.0).total == 0.0
+
+
+def test_of_more_sizes_than_are_kept_those_seen_last_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roles.serverless_on_edge.estimators.MOST_WINDOWS", 3)
+    estimator = DelayEstimator(50, 10.0)
+    for size in (1, 2, 3, 1, 4, 5):
+        estimator.learn(A, Seen(size, 0.5, 0.1, 0), 0.0)
+    assert [estimator.estimate(A, size, 0.0).total for size in range(1, 6)] == [0.5, 0.0, 0.0, 0.5, 0.5]

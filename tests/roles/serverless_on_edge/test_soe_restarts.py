@@ -29,7 +29,7 @@ EXPERIMENT = f"""
 name: soe-restarts
 topology:
   nodes:
-    {{ctl: {{}}, s1: {{kind: switch}}, s2: {{kind: switch}}, e1: {{}}, e2: {{}}, w1: {{}}, w2: {{}}, c1: {{}}, c2: {{}}}}
+   {{ctl: {{}}, e1: {{}}, e2: {{}}, w1: {{}}, w2: {{}}, c1: {{}}, c2: {{}}, s1: {{kind: switch}}, s2: {{kind: switch}}}}
   links:
     - {{ends: [ctl, s1], delay: 1ms}}
     - {{ends: [e1, s1], delay: 1ms}}
