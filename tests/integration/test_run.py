@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_another(tmp_path
     text = HELLO.replace("deterministic", "poisson")
     schedules = []
     for seed in ("1", "1", "2"):
-        folder, _ = run(tmp_path, text, "--seed", seed, "--no-figures")
+        folder, _ = run(tmp_path, text, "--seed", seed, "--no-figures", "--set", "workload.duration=1s")
         schedules.append([(row["t_scheduled"], row["function"]) for row in rows(folder)])
     assert schedules[0] == schedules[1] != schedules[2]
 

@@ -16,7 +16,7 @@ from server_lab import Lab, lab
 from testbed.places import home
 from testbed.substrate.host import NetnsProcess
 
-pytestmark = [pytest.mark.alone, *map(pytest.mark.feature, ("netns", "sshd", "relay"))]
+pytestmark = [pytest.mark.feature("netns"), pytest.mark.feature("sshd"), pytest.mark.feature("relay")]
 EVENTS = (
     "{at: 2s, do: shape, link: near, change: {delay: 30ms}}", "{at: 2500ms, do: pause, node: w1, for: 200ms}",
     "{at: 3s, do: cut, link: core, for: 200ms}", "{at: 3500ms, do: kill, role: computer, node: w1}",

@@ -15,7 +15,7 @@ import pytest
 from command import ORDINARY_USER, becoming, cli, environment
 from test_kill import family
 
-pytestmark = [pytest.mark.alone, pytest.mark.feature("uml")]
+pytestmark = pytest.mark.feature("uml")
 HERE = Path(__file__).parent
 USERS = [None, ORDINARY_USER] if os.geteuid() == 0 else [None]
 each_user = pytest.mark.parametrize("user", USERS)

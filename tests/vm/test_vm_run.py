@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import HELLO, ORDINARY_USER, cli, command, environment, record, write
 
-pytestmark = [pytest.mark.alone, pytest.mark.feature("uml")]
+pytestmark = pytest.mark.feature("uml")
 QUICKSTART = ("run", "experiments/quickstart.yaml", "--set", "workload.duration=2s", "--no-figures",
               "--set", "workload.timeout=60s")  # fmt: skip  # on a busy machine, the VM takes its time
 
