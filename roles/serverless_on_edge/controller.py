@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,14 +19,8 @@ from roles.serverless_on_edge.installers import (
     host_of,
     read_distances,
 )
-from roles.serverless_on_edge.limits import (
-    MOST_CONTAINERS,
-    MOST_MEMBERS,
-    Refused,
-    shown,
-    wrong_with_endpoint,
-    wrong_with_name,
-)
+from roles.serverless_on_edge.limits import MOST_MEMBERS, Refused, shown, wrong_with_endpoint
+from roles.serverless_on_edge.members import Member, must_be_sound
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
     ANNOUNCE_ROUTER,
@@ -53,21 +47,6 @@ PLACED = ("router", "dispatcher", "computer", "edgecomputerwsk")  # roles that n
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Member:
-    """When an agent was heard last, and whether it is one that repeats itself (the original's do not)."""
-
-    heard: float
-    beats: bool
-
-    def hear(self, now: float, says_so: bool, expiry: float) -> None:
-        self.beats = says_so or now - self.heard <= expiry
-        self.heard = now
-
-    def silent(self, now: float, expiry: float) -> bool:
-        return self.beats and now - self.heard > expiry
-
-
 class Controller(Role):
     """Changes go to routers in the order of arrival; each is there when its announcement is answered.
 
@@ -85,7 +64,7 @@ class Controller(Role):
         self._round: asyncio.Future[None] | None = None  # the changes under way
         self._next: asyncio.Future[None] | None = None  # those that go out after them
         self._many: set[str] = set()  # routers that take many changes at once
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._containers: dict[str, tuple[Container, ...]] = {}
         self._configuration: dict[str, str] = {}
         self._began = 0.0
@@ -133,7 +112,7 @@ class Controller(Role):
         """
         endpoint = computer.endpoint
         self._must_fit(endpoint, "the endpoint of the computer")
-        _must_be_sound(computer.containers)
+        must_be_sound(computer.containers)
         self._hear(endpoint, computer.period_ms)
         known, pushes = self._containers.get(endpoint), list[Push]()
         if known != computer.containers:
@@ -192,7 +171,7 @@ class Controller(Role):
         if member := self._members.get(endpoint):
             member.hear(now, says_so, expiry)
         else:
-            self._members[endpoint] = _Member(now, says_so)
+            self._members[endpoint] = Member(now, says_so)
 
     def _remove(self, endpoint: str, why: str) -> list[Push]:
         if self._containers.pop(endpoint, None) is None:
@@ -302,14 +281,6 @@ class Controller(Role):
     def _note(self, kind: str, endpoint: str, action: str) -> None:
         who = {"node": self.env.node, "kind": kind, "endpoint": endpoint, "action": action}
         self.env.emit(MEMBERS.name, {"t": self.env.now(), **who})
-
-
-def _must_be_sound(containers: Sequence[Container]) -> None:
-    wrong = next((each for name in containers if (each := wrong_with_name("a function", name.function))), "")
-    if len(containers) > MOST_CONTAINERS:
-        wrong = f"the computer has {len(containers)} containers; {MOST_CONTAINERS} at most"
-    if wrong:
-        raise Refused(wrong)
 
 
 def _gathered(changes: Sequence[EdgeRouterConf]) -> Iterator[EdgeRouterConf]:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from roles.serverless_on_edge.tables import Key
 
-
 MOST_WINDOWS = 10_000  # one for each size of input that was seen
 
 
