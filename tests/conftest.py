@@ -30,7 +30,12 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What speaks gRPC in this process comes last: its threads do not survive that an arena is forked from it."""
-    items.sort(key=lambda item: "serverless_on_edge" in item.path.parts)
+    items.sort(key=_speaks_grpc)
+
+
+def _speaks_grpc(item: pytest.Item) -> bool:
+    has_arena = item.path.stem.endswith("_emulated") or item.get_closest_marker("feature") is not None
+    return "serverless_on_edge" in item.path.parts and not has_arena
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -44,6 +44,7 @@ def presence(found: Path, function: str, host: str) -> list[bool]:
     return told
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("substrate", SUBSTRATES)
 def test_every_call_has_its_end_while_a_server_a_computer_and_the_proxy_die(substrate: str, tmp_path: Path) -> None:
     found = run(tmp_path, DYING, substrate)
