@@ -79,7 +79,7 @@ def section(text: str, heading: str) -> str:
     return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def play(commands: Sequence[str], folder: Path, home: Path, timeout: float = 200) -> list[Done]:
+def play(commands: Sequence[str], folder: Path, home: Path, timeout: float = 280) -> list[Done]:
     """Run ``commands`` one after the other in ``folder``, with the program of the checkout ``home``.
 
     They share network and process namespaces of their own, so that no network of the machine's user is in the way, and
