@@ -112,6 +112,27 @@ def test_fields_that_nobody_knows_or_of_another_kind_are_as_if_they_were_not_the
     place.run(story())
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@pytest.mark.parametrize("data", [
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00" + bytes(512), bytes(range(256)) * 40,
+    PREFACE[:10], PREFACE + b"\xff" * 1000, PREFACE + b"\x00\xff\xff\x01\x04\x00\x00\x00\x01" + bytes(1000), b"",
+], ids=["HTTP/1.1", "TLS", "noise", "half a preface", "no frames", "headers that are none", "silence"])  # fmt: skip
+def test_connections_that_speak_no_grpc_do_not_hold_a_server_up(place: Town, data: bytes) -> None:
+    async def story() -> None:
+        for address in sorted({address for _, address in place.servers}):
+            host, port = address.split(":")
+            writers = [(await asyncio.open_connection(host, int(port)))[1] for _ in range(20)]
+            for writer in writers:
+                writer.write(data)
+            assert (await place.send(address, "/grpc.health.v1.Health/Check", b""))[0] == "OK"
+            for writer in writers:
+                writer.transport.abort()
+
+    place.run(story())
+
+
 def test_methods_that_are_not_served_are_said_to_be_unknown(place: Town) -> None:
     async def story() -> None:
         for address in sorted({address for _, address in place.servers}):
