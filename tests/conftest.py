@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +30,22 @@ def long(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long"))
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder where every user may write. Not ``tmp_path``: each pytest that starts closes those of all others."""
+    with tempfile.TemporaryDirectory(prefix="open-to-all-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What speaks gRPC in this process comes last: its threads do not survive that an arena is forked from it."""
     items.sort(key=_speaks_grpc)
 
 
 def _speaks_grpc(item: pytest.Item) -> bool:
-    has_arena = item.path.stem.endswith("_emulated") or item.get_closest_marker("feature") is not None
-    return "serverless_on_edge" in item.path.parts and not has_arena
+    """By the name of its module, all of whose tests stay together when several processes share the modules."""
+    return "serverless_on_edge" in item.path.parts and not item.path.stem.endswith("_emulated")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -67,14 +67,6 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def open_to_all(folder: Path) -> None:
-    """Let every user write into ``folder``, and pass the folders above it that were made for the tests."""
-    folder.chmod(0o777)
-    for parent in folder.parents[:3]:
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(0o755)
-
-
 def record(folder: str | Path) -> dict[str, Any]:
     """What stands in the run's ``run.json``."""
     found: dict[str, Any] = json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))

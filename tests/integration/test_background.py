@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ORDINARY_USER, cli, open_to_all, record, write
+from command import ORDINARY_USER, cli, record, write
 
 pytestmark = [pytest.mark.alone, *map(pytest.mark.feature, ("netns", "relay", "iperf3"))]
 
@@ -144,13 +144,12 @@ def test_a_flow_that_fails_is_an_event_and_a_reason_and_the_run_goes_on(tmp_path
     assert record(folder)["verdict"]["level"] == "invalid"
 
 
-def test_an_ordinary_user_has_it_too(tmp_path: Path) -> None:
+def test_an_ordinary_user_has_it_too(open_folder: Path) -> None:
     short = EXPERIMENT.replace("duration: 6s", "duration: 4500ms")
     if os.getuid() != 0:
         pytest.skip("the other tests are run by an ordinary user already")
-    open_to_all(tmp_path)
-    done = cli("run", str(write(tmp_path, short)), "--no-figures", "-q", "--out", str(tmp_path / "runs"),
-               cwd=tmp_path, user=ORDINARY_USER)  # fmt: skip
+    done = cli("run", str(write(open_folder, short)), "--no-figures", "-q", "--out", str(open_folder / "runs"),
+               cwd=open_folder, user=ORDINARY_USER)  # fmt: skip
     assert done.stdout.strip(), done.stderr
     folder = Path(done.stdout.splitlines()[-1])
     assert {name: row["error"] for name, row in flows(folder).items() if row["error"]} == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ORDINARY_USER, cli, command, environment, open_to_all, record
+from command import ORDINARY_USER, cli, command, environment, record
 from in_arena import each_user, line, passes
 
 from shaping_traffic import transfer  # isort: skip  # a helper in this folder, as in_arena is
@@ -93,20 +93,19 @@ def test_no_setting_and_no_interface_of_the_machine_is_touched(capfd: pytest.Cap
 
 
 @pytest.mark.parametrize("user", [None, ORDINARY_USER])
-def test_mininets_command_line_has_the_terminal_and_ends_the_network(tmp_path: Path, user: int | None) -> None:
-    open_to_all(tmp_path)
-    wish = ["--name", tmp_path.name, "--substrate", "mininet", "--cli"]
+def test_mininets_command_line_has_the_terminal_and_ends_the_network(open_folder: Path, user: int | None) -> None:
+    wish = ["--name", open_folder.name, "--substrate", "mininet", "--cli"]
     argv = command("up", "topologies/edge-line.yaml", *wish, user=user)
     words = "nodes\npingall\nr1 hostname\nlink h1 nobody down\nexit\n"
     done = subprocess.run(
-        argv, input=words, cwd=tmp_path, env=environment(), timeout=120,
+        argv, input=words, cwd=open_folder, env=environment(), timeout=120,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,  # where Mininet writes is its own affair
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert " 0% dropped" in done.stdout
     assert "r1\n" in done.stdout
     assert "There is no node called 'nobody'." in done.stdout
-    assert cli("exec", "-n", tmp_path.name, "h1", "--", "true", cwd=tmp_path).returncode == 2
+    assert cli("exec", "-n", open_folder.name, "h1", "--", "true", cwd=open_folder).returncode == 2
 
 
 def test_networks_without_a_command_line_say_so(tmp_path: Path) -> None:
@@ -117,10 +116,9 @@ def test_networks_without_a_command_line_say_so(tmp_path: Path) -> None:
 @pytest.mark.ability("runs", "an experiment runs to its end, with a row for every invocation", on="mininet")
 @pytest.mark.feature("relay")
 @pytest.mark.parametrize("user", [None, ORDINARY_USER])
-def test_an_experiment_runs_on_mininet_and_its_record_says_so(tmp_path: Path, user: int | None) -> None:
-    open_to_all(tmp_path)
+def test_an_experiment_runs_on_mininet_and_its_record_says_so(open_folder: Path, user: int | None) -> None:
     done = cli("run", "experiments/quickstart.yaml", "--substrate", "mininet", "--set", "workload.duration=3s",
-               "--out", str(tmp_path / "runs"), cwd=tmp_path, user=user)  # fmt: skip
+               "--out", str(open_folder / "runs"), cwd=open_folder, user=user)  # fmt: skip
     assert done.returncode in (0, 1) and done.stdout, done.stderr
     found = record(done.stdout.split()[-1])
     assert found["substrate"] == "mininet"

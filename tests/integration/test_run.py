@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import HELLO, ORDINARY_USER, cli, command, environment, open_to_all, record, write
+from command import HELLO, ORDINARY_USER, cli, command, environment, record, write
 
 from testbed.collect.schema import INVOCATIONS
 from testbed.substrate import registry
@@ -78,11 +78,10 @@ def test_the_same_seed_gives_the_same_schedule_and_another_seed_another(tmp_path
     assert schedules[0] == schedules[1] != schedules[2]
 
 
-def test_a_run_works_for_an_ordinary_user(tmp_path: Path) -> None:
+def test_a_run_works_for_an_ordinary_user(open_folder: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("the other tests are run by an ordinary user already")
-    open_to_all(tmp_path)
-    folder, done = run(tmp_path, HELLO, user=ORDINARY_USER)
+    folder, done = run(open_folder, HELLO, user=ORDINARY_USER)
     assert record(folder)["state"] == "done", done.stderr
     assert len(rows(folder)) == SCHEDULED
     assert "relay" in record(folder)["features"]

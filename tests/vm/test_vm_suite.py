@@ -17,7 +17,7 @@ from testbed.places import home
 
 pytestmark = [pytest.mark.alone, pytest.mark.feature("uml"), pytest.mark.timeout(900)]
 TOO_FAST = "100-1200"
-ALIKE = "uniform or pareto or 32-68 or netns-6-1 or netns-6-netem"  # what other tests show already, with other figures
+ALIKE = "uniform or pareto or 32-68 or 10-150 or netns-6-1 or netns-6-netem"  # what others show already
 NAMES = ("shaping_conformance", "shaping_changes", "network", "network_mininet")
 LINKS, CHANGES, NETWORKS, MININET = (f"tests/integration/test_{name}.py" for name in NAMES)
 DATAPATH = str(Path(__file__).with_name("datapath.py"))
