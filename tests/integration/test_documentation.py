@@ -23,7 +23,7 @@ played = [page for page in PAGES if page.name != MEASURED and any(each.kind == "
 def prepared(page: Path, folder: Path) -> Path:
     """A checkout of its own for a page, with the files in it that the page shows."""
     for name in ("testbed", "roles", "analysis", "topologies", "experiments"):
-        shutil.copytree(home() / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(home() / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))  # those being written
     for block in blocks(page):
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
