@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
+from roles.serverless_on_edge import keys
 from roles.serverless_on_edge.chain_client import Answer, Chains
 from roles.serverless_on_edge.client_options import ClientOptions
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
 from roles.serverless_on_edge.tables import NO_DESTINATIONS
 from roles.serverless_on_edge.wsk_client import WskCalls, node_of
 from testbed.roles.api import CallFailed, Client, Environment, Invocation, Outcome, Parameters, Site, Status
+from testbed.roles.web_wire import WebWire
 
 
 def padded_input(size: int) -> str:
@@ -38,6 +41,12 @@ class EdgeClient(Client):
     async def start(self, env: Environment) -> None:
         """Serve what callbacks and states need."""
         await self.chains.start(env)
+
+    def web(self, folder: Path | None) -> WebWire:
+        """How it speaks HTTP. In the twin, where there is no ``folder``, that is never sealed."""
+        if folder is None or not self.options.client_conf.https:
+            return WebWire()
+        return WebWire(client_context=keys.for_servers(self.options.tls_conf, folder))
 
     async def invoke(self, env: Environment, invocation: Invocation, timeout: float) -> Outcome:
         """One invocation, of a function or of a chain."""

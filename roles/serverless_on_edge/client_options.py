@@ -37,6 +37,9 @@ class ClientConf(Conf):
     persistence: float = Field(
         0.05, ge=0, le=1, description="Probability that a call also goes to each endpoint that is not the primary one."
     )
+    https: bool = Field(
+        False, description="With `wsk`: over TLS, with whom the authority in `tls-conf`, or the run's, vouches for."
+    )
     namespace: str = Field("guest", description="With `wsk`: of the actions.")
     wsk_auth: Key = Field("", description="With `wsk`: the key to show, as for an `edgecomputerwsk`.")
     wsk_user: str = Field("whisk.system", description="With `wsk`: whose key, of those in a file and the public ones.")
@@ -74,6 +77,11 @@ class ClientOptions(StateOptions):
         if self.client_conf.type == "wsk" and (self.chains or self.dry or len(self.server_endpoints) > 1):
             raise refuse("neither chains nor dry nor several server-endpoints with client-conf type=wsk")
         return self
+
+    @property
+    def makes_keys(self) -> bool:
+        """Whether it needs keys and was given none."""
+        return (self.secure or self.client_conf.https) and not self.tls_conf.key
 
     def offered(self) -> tuple[str, ...]:
         """What the workload can name beside functions."""

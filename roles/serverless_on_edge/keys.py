@@ -63,6 +63,11 @@ def for_clients(conf: TlsConf, folder: Path) -> ssl.SSLContext:
     return context
 
 
+def for_servers(conf: TlsConf, folder: Path) -> ssl.SSLContext:
+    """What an agent trusts HTTPS servers with; raises TestbedError as :func:`read` does."""
+    return ssl.create_default_context(cadata=own(conf, folder).authority.decode())
+
+
 def read(authority: Path, certificate: Path, key: Path) -> Keys:
     """Keys from files; raises TestbedError for those that cannot be read, and for a key that others can read."""
     try:

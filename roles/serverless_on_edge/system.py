@@ -66,7 +66,7 @@ class ServerlessOnEdge(System):
         grpc = GrpcWire(options.secure, lambda: keys.own(options.tls_conf, folder or Path()))
         if isinstance(role, WskComputer):
             return EdgeWire(grpc, WebWire(LIMITS, client_context=role.options.trust(role.site)))
-        return EdgeWire(grpc, role.web(folder) if isinstance(role, WskProxy) else None)
+        return EdgeWire(grpc, role.web(folder) if isinstance(role, WskProxy | EdgeClient) else None)
 
     def private_files(self, agents: Sequence[tuple[Site, Parameters]]) -> Mapping[tuple[str, str], Mapping[str, str]]:
         """Keys for those who are to be secure and have been given none."""

@@ -24,22 +24,33 @@ class WskCalls:
     """Invokes actions of one namespace, blocking, and reads the records that come back."""
 
     def __init__(self, site: Site, options: ClientOptions) -> None:
+        self._options = options
         self._address = options.endpoints(site)[0]
         self._namespace = options.client_conf.namespace
         self._authorization = options.client_conf.authorization()
         self._nodes = {address: node for node, address in site.addresses.items()}
 
     async def invoke(self, env: Environment, wanted: Invocation, timeout: float) -> Outcome:
-        """One invocation. A payload that is a JSON object has the arguments; any other is the argument ``payload``."""
+        """One invocation. A payload that is a JSON object has the arguments; any other is the argument ``payload``.
+
+        Where nobody can be reached there are up to ``retries`` more attempts in the same time.
+        """
         body = arguments(wanted.payload)
         request = invocation(self._authorization, wanted.function, body, namespace=self._namespace)
-        try:
-            reply = await env.call(self._address, WEB, request, timeout)
-        except CallFailed as failure:
-            return Outcome("timeout" if failure.kind == "timeout" else "error", str(failure))
-        return self._outcome(reply)
+        deadline, tries = env.now() + timeout, 0
+        while True:
+            try:
+                reply = await env.call(self._address, WEB, request, max(0.001, deadline - env.now()))
+                return self._outcome(reply, tries)
+            except CallFailed as failure:
+                pause = self._options.retry_backoff * 2**tries
+                unreachable = failure.kind == "unreachable"
+                if not unreachable or tries == self._options.retries or env.now() + pause >= deadline:
+                    return Outcome("timeout" if failure.kind == "timeout" else "error", str(failure), retries=tries)
+            await env.sleep(pause)
+            tries += 1
 
-    def _outcome(self, reply: WebReply) -> Outcome:
+    def _outcome(self, reply: WebReply, tries: int) -> Outcome:
         done = answered(reply, self._address)
         return Outcome(
             _STATUS.get(reply.status, "error") if done.error else "ok",
@@ -51,5 +62,6 @@ class WskCalls:
             exec_s=done.exec_s,
             cold=done.init_s > 0,
             response_bytes=len(reply.content),
+            retries=tries,
             output=done.output or done.result.decode("utf-8", "replace"),
         )

@@ -46,6 +46,18 @@ def test_what_goes_wrong_is_told_by_its_kind() -> None:
     Edge(WSK).run(story)
 
 
+def test_a_proxy_that_comes_soon_is_tried_again() -> None:
+    async def story(edge: Edge) -> Any:
+        edge.world.kill("p", "wskproxy")
+        call = asyncio.ensure_future(edge.invoke("f", "x"))
+        await edge.sleep(0.2)
+        await edge.start("wskproxy", "p")
+        return await call
+
+    found = Edge({"c": {"client-conf": "type=wsk", "retries": 3}}).run(story)
+    assert (found.status, found.hops) == ("ok", 3) and 1 <= found.retries <= 3
+
+
 def test_a_payload_that_is_no_object_is_an_argument_and_a_result_without_one_comes_whole() -> None:
     async def story(edge: Edge) -> None:
         await edge.put("ow1", "echo", "def main(p):\n    return {'got': p}")

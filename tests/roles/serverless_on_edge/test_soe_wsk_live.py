@@ -16,7 +16,7 @@ from roles.serverless_on_edge import keys
 from roles.serverless_on_edge.edge_wire import EdgeWire
 from roles.serverless_on_edge.messages import OK, RUN_LAMBDA, LambdaRequest, LambdaResponse
 from roles.serverless_on_edge.system import SYSTEM
-from testbed.roles.api import Function, Site
+from testbed.roles.api import Function, Invocation, Outcome, Site
 from testbed.roles.live import LiveEnvironment
 from testbed.roles.web_wire import WebWire
 
@@ -62,6 +62,14 @@ class Net:
         await role.start(self.env("k", "edgecomputerwsk", SYSTEM.wire_of(role, self.folder)))
         return role
 
+    async def invoke(self, options: dict[str, Any]) -> Outcome:
+        """An invocation by a client with these parameters."""
+        kind = SYSTEM.roles["client"]
+        role: Any = kind(self._site("c", "client"), kind.parameters_model.model_validate(options))
+        env = self.env("c", "client", SYSTEM.wire_of(role, self.folder))
+        outcome: Outcome = await role.invoke(env, Invocation(0, 0.0, "c", "f", "x"), 20)
+        return outcome
+
     async def call(self, text: str) -> LambdaResponse:
         """A call at the computer."""
         env = self.env("c", "client", SYSTEM.wire())
@@ -103,6 +111,20 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_key(tmp_path: Pat
             assert computer.actions.names == ()
             reply = await net.call("{}")
             assert "does not answer" in reply.retcode and "ertificate" in reply.retcode, reply
+
+    asyncio.run(story())
+
+
+def test_a_client_of_openwhisk_calls_over_https(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, "127.71.35") as net:
+            await net.server()
+            (tmp_path / "key.pem").chmod(0o600)
+            own = {name: str(tmp_path / f"{name}.pem") for name in ("authority", "certificate", "key")}
+            done = await net.invoke({"client-conf": "type=wsk,https=true", "tls-conf": own})
+            assert (done.status, done.error, done.node) == ("ok", "", "ow")
+            plain = await net.invoke({"client-conf": "type=wsk"})
+            assert plain.status == "error" and plain.error
 
     asyncio.run(story())
 
