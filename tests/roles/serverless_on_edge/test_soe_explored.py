@@ -55,6 +55,25 @@ def test_two_routers_with_an_idle_function_survive_what_once_left_the_dead_in_a_
     assert said(found(search, range(1, 13))) == []
 
 
+DISTANCES = """\
+ctl 0 8 3 8 5 6
+e1 8 0 7 2 9 10
+e2 3 7 0 7 4 5
+w1 8 2 7 0 9 10
+w2 5 9 4 9 0 7
+w3 6 10 5 10 7 0
+"""
+
+
+def test_a_hierarchy_survives_every_kind_of_fault_under_lasting_load(edge: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hierarchy.yaml"
+    block = "".join(f"        {line}\n" for line in DISTANCES.splitlines())
+    conf = f"      installer-type: hier\n      topology-file: |\n{block}"
+    path.write_text(f"{edge.read_text()}settings:\n  serverless_on_edge:\n    controller:\n{conf}")
+    search = Search(load(path, ["workload.duration=60s"]), Chances(tuple(KINDS)), lasting_s=60.0)
+    assert said(found(search, range(1, 13))) == []
+
+
 def test_a_controller_that_compares_no_tables_is_found_out(edge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(_: Controller) -> None:
         pass
