@@ -21,6 +21,7 @@ def test_what_is_stated_is_read_again_and_the_payload_is_kept(payload: str) -> N
     "", "service_s", '"service_s"', '{"service_s"', '["service_s"]', '{"input": "\\"service_s\\": 1"}',
     '{"service_s": -1}', '{"service_s": true}', '{"service_s": "1"}', '{"service_s": NaN}', '{"service_s": 1e999}',
     '{"service_s": null}', '{"input": {"service_s": 1}}', '{"service_s": ' + "[" * 100_000,
+    '{"service_s": ' + "9" * 400 + "}",
 ])  # fmt: skip
 def test_a_payload_without_a_sound_number_states_nothing(payload: str) -> None:
     assert stated_service_s(payload) is None
