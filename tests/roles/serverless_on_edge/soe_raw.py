@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,10 +107,11 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, prefix: str) -> Iterator[Town]:
-    """A town that is closed at the end."""
+def town(folder: Path) -> Iterator[Town]:
+    """A town that is closed at the end. Several processes may have one at a time: each has a net of its own."""
+    process = os.getpid()
     with asyncio.Runner() as runner:
-        made = Town(folder, prefix, runner)
+        made = Town(folder, f"127.{100 + process // 250 % 100}.{process % 250}", runner)
         try:
             made.run(made.begin())
             yield made

@@ -43,7 +43,7 @@ MOST = limits.MOST_BYTES
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    with town(tmp_path_factory.mktemp("town"), "127.74.1") as made:
+    with town(tmp_path_factory.mktemp("town")) as made:
         yield made
 
 
@@ -160,18 +160,29 @@ def test_ten_thousand_calls_that_wait_are_taken_and_more_are_refused_also_after_
     asyncio.run(asyncio.wait_for(story(), 240))
 
 
-def test_large_requests_that_wait_are_refused_before_there_are_too_many(
-    place: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_requests_that_wait_are_refused_before_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counter, "MOST_BYTES_HELD", 5_000_000)
+    free = asyncio.Event()
+
+    async def slow(_: LambdaRequest) -> LambdaResponse:
+        await free.wait()
+        return LambdaResponse(OK)
 
     async def story() -> None:
-        address, request = place.at("h2", 10000), LambdaRequest("f", '{"service_s": 0.5}' + " " * 900_000)
-        said = await asyncio.gather(*(place.retcode(address, request) for _ in range(20)))
-        assert said.count(OK) == 5
-        assert all(each.startswith(TOO_MUCH) and "bytes" in each for each in said if each != OK)
+        server, caller, to = GrpcWire(), GrpcWire(), "127.74.5.1:7000"
+        await server.serve("127.74.5.1", 7000, {RUN_LAMBDA: slow})
+        large = LambdaRequest("f", " " * 900_000)
+        calls = {asyncio.ensure_future(caller.call(to, RUN_LAMBDA, large, 100)) for _ in range(20)}
+        while len(calls) > 5:
+            done, calls = await asyncio.wait(calls, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            assert {"the calls under way here hold" in str(each.exception()) for each in done} == {True}
+        free.set()
+        assert [reply.retcode for reply in await asyncio.gather(*calls)] == [OK] * 5
+        assert (await caller.call(to, RUN_LAMBDA, large, 100)).retcode == OK, "there is room again"
+        await caller.close()
+        await server.close()
 
-    place.run(story())
+    asyncio.run(asyncio.wait_for(story(), 200))
 
 
 def test_asynchronous_calls_that_wait_are_refused_before_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ HIGHEST = 2**32 - 1
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """One system for all: after each test it is well, and its tables are what they were."""
-    with town(tmp_path_factory.mktemp("town"), "127.75.1") as made:
+    with town(tmp_path_factory.mktemp("town")) as made:
         yield made
 
 
