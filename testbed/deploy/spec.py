@@ -53,11 +53,11 @@ def contents(spec: AgentSpec, folder: Path, home: Path, there: Path | None = Non
     given = dict(spec.parameters)
     if isinstance(spec.parameters, Parameters):
         given = spec.parameters.model_dump(mode="json")
-    sources = {name: Path(each.code) for name, each in spec.site.functions.items() if each.code}
+    sources = [(each, Path(each.code)) for each in spec.site.functions.values() if each.code]
     functions = {name: _moved(each, folder) for name, each in spec.site.functions.items()}
     site = replace(spec.site, functions=functions, hops=dict(spec.site.hops))
     plan = Plan(spec.system, spec.role, site, str(there or home), given, spec.clock_offset)
-    texts = {f"{CODE}/{name}.py": source.read_text(encoding="utf-8") for name, source in sources.items()}
+    texts = {_source_of(each): source.read_text(encoding="utf-8") for each, source in sources}
     texts |= rendered(kind, discover.templates(spec.system, home), site, kind.parameters_model.model_validate(given))
     return {**texts, **spec.files, "agent.json": PLAN.dump_json(plan).decode()}
 
@@ -65,7 +65,12 @@ def contents(spec: AgentSpec, folder: Path, home: Path, there: Path | None = Non
 def _moved(function: Function, folder: Path) -> Function:
     if not function.code:
         return function
-    return function.model_copy(update={"code": str(folder / CODE / f"{function.name}.py")})
+    return function.model_copy(update={"code": str(folder / _source_of(function))})
+
+
+def _source_of(function: Function) -> str:
+    """Where the source of a function is in the agent's folder."""
+    return f"{CODE}/{function.file_name}.py"
 
 
 def rendered(kind: type[Role], templates: Path, site: Site, parameters: Parameters) -> dict[str, str]:

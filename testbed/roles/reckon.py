@@ -214,7 +214,7 @@ class _Template:
         order = {
             "start": self._count, "function": function.name, "node": "", "code": function.code, "reckon": True,
             "memory_bytes": function.memory_bytes, "scratch": str(scratch),
-            "log": "/dev/null" if logs is None else str(logs / f"{function.name}.log"),
+            "log": "/dev/null" if logs is None else str(logs / f"{function.file_name}.log"),
         }
         ours, theirs = socket.socketpair()
         with theirs, contextlib.suppress(OSError):  # a template that died: the worker's greeting is missed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +25,11 @@ class Function(BaseModel):
     image: str = ""  # its container image; empty: one of its own, called as the function
     image_bytes: int = 10_000_000
     storage_bytes: int = 512_000_000  # private storage of an invocation
+
+    @property
+    def file_name(self) -> str:
+        """The name as part of a file's, whatever is in it: ``/guest/copy`` is a name, too."""
+        return quote(self.name, safe="")
 
 
 @dataclass(frozen=True)

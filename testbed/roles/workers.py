@@ -129,7 +129,7 @@ class Workers:
         order = {
             "start": self._count, "function": function.name, "node": self._node, "code": function.code,
             "memory_bytes": function.memory_bytes, "scratch": str(scratch),
-            "log": str(self._folder / f"{function.name}.log"), **extras,
+            "log": str(self._folder / f"{function.file_name}.log"), **extras,
         }
         worker = await self._template.start(order, function, scratch)
         result = await worker.greeting()

@@ -52,6 +52,18 @@ def test_the_source_of_a_real_function_travels_with_the_agent(tmp_path: Path) ->
     assert moved["model"].code is None
 
 
+@pytest.mark.parametrize("name", ["/guest/copy", "../x", "..", "a b", "é"])
+def test_the_source_of_a_function_stays_in_the_folder_whatever_its_name(name: str, tmp_path: Path) -> None:
+    source = tmp_path / "code.py"
+    source.write_text("def code(ctx, payload): ...\n")
+    functions = {name: Function(name=name, code=str(source))}
+    texts = contents(spec(site=site("server", functions=functions)), FOLDER, HOME)
+    (where,) = (each for each in texts if each.startswith("functions/"))
+    assert (FOLDER / where).resolve().parent == FOLDER / "functions"
+    plan = PLAN.validate_json(str(texts["agent.json"]))
+    assert plan.site.functions[name].code == str(FOLDER / where)
+
+
 def test_files_of_the_caller_are_added() -> None:
     assert contents(spec(files={"schedule.csv": "a,b\n"}), FOLDER, HOME)["schedule.csv"] == "a,b\n"
 

@@ -48,6 +48,17 @@ def test_gives_back_a_text_as_it_is(tmp_path: Path) -> None:
     assert (result.output, result.error) == ("GRÜSSE ✓", "")
 
 
+@pytest.mark.parametrize("name", ["/guest/copy", "../x", "a b"])
+def test_a_function_may_have_any_name_and_its_log_stays_in_the_folder(name: str, tmp_path: Path) -> None:
+    sample = function(tmp_path, "def code(ctx, payload): print('said', flush=True); return payload").model_copy(
+        update={"name": name}
+    )
+    (tmp_path / "agent").mkdir()
+    assert live(tmp_path / "agent", lambda workers: workers.run(sample, "x")).output == "x"
+    (log,) = (tmp_path / "agent").rglob("*.log")
+    assert log.read_text() == "said\n"
+
+
 @pytest.mark.parametrize(("returned", "output"), [
     ("{'a': [1, 2.5, None]}", '{"a": [1, 2.5, null]}'), ("None", "null"), ("3", "3"), ("True", "true"),
 ])
