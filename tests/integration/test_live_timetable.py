@@ -100,7 +100,8 @@ def test_every_event_is_recorded_with_its_time(folder: Path) -> None:
     }  # fmt: skip
     late = sorted(float(row["t_actual"]) - float(row["t_planned"]) for row in planned)
     assert late[0] >= 0
-    assert late[len(late) // 2] < 0.2
+    in_time = late[len(late) // 2] < 0.02
+    assert in_time or record(folder)["verdict"]["level"] != "valid", late  # else it was too busy
 
 
 def test_a_client_that_moves_takes_the_other_way_and_back(folder: Path) -> None:
