@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,7 +147,7 @@ class Activations:
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._records: dict[str, tuple[Activation, int]] = {}
+        self._records = OrderedDict[str, tuple[Activation, int]]()  # finds its oldest at once, as a dict does not
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -158,8 +159,8 @@ class Activations:
         self._records[record.id] = (record, size)
         self.bytes += size
         while len(self._records) > self._most or (self.bytes > self._most_bytes and len(self._records) > 1):
-            oldest = next(iter(self._records))
-            self.bytes -= self._records.pop(oldest)[1]
+            _, (_, size) = self._records.popitem(last=False)
+            self.bytes -= size
 
     def get(self, namespace: str, id_: str) -> Activation | None:
         """A record of a namespace."""

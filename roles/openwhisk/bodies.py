@@ -9,6 +9,7 @@ import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic_core import from_json
 
 from roles.openwhisk.entities import Values
 from roles.openwhisk.errors import Refused, malformed
@@ -101,12 +102,20 @@ def json_of(body: bytes, kind: str) -> dict[str, Any]:
     if kind and "json" not in kind:
         raise Refused(415, "The request's Content-Type is not supported. Expected:\napplication/json")
     try:
-        data = json.loads(body.decode())
+        data = _quickly(body)
     except (ValueError, RecursionError) as error:
         raise malformed(str(error)[:200]) from None
     if not isinstance(data, dict):
         raise malformed(f"Object expected, not {json.dumps(data)[:80]}")
     return data
+
+
+def _quickly(body: bytes) -> Any:
+    """What is in the body; half a surrogate and errors, in its own words, are for the slower reader."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return json.loads(body.decode())
 
 
 def main_of(given: str | None) -> str:

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic_core import to_json
+
 from roles.openwhisk.activation import Activation, Activations
 from roles.openwhisk.errors import NO_ROUTE, Refused, missing, not_allowed, refusal
 from roles.openwhisk.names import Route, activation_id, flag, route, whole, window
@@ -89,7 +91,15 @@ def invoked(id_: str, record: Activation | None, bare: bool, code: str) -> WebRe
         return WebReply(202, _JSON, written({"activationId": id_}), own)
     result = record.done.result
     shown = result if bare or isinstance(result, list) else record.data()
-    return WebReply(record.http_status, _JSON, written(shown), own)
+    return WebReply(record.http_status, _JSON, _quickly(shown), own)
+
+
+def _quickly(data: Any) -> bytes:
+    """As :func:`written`, several times faster; results may hold what only that can write, such as half a surrogate."""
+    try:
+        return to_json(data, inf_nan_mode="constants")
+    except ValueError:
+        return written(data)
 
 
 # Activations.

@@ -209,7 +209,8 @@ class Pool:
             self._env.spawn(self._reap())
 
     async def _reap(self) -> None:
-        """Remove containers that have been idle for too long."""
+        """Remove containers that have been idle for too long: none is before that time is over."""
+        await self._env.sleep(self._options.keep_alive)
         while self._idle:
             box, (due, _) = next(iter(self._idle.items()))
             if due > self._env.now():

@@ -9,6 +9,8 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -60,11 +62,16 @@ class TableFile:
     def __init__(self, folder: Path, table: Table) -> None:
         self._path, self._header = folder / f"{table.name}.csv", table.header
         self._known, self._waiting = frozenset(table.header), io.StringIO()
+        self._all = itemgetter(*table.header, table.header[0])  # one more, since of one alone it gives no tuple
         self._writer = csv.writer(self._waiting, lineterminator="\n")
         self._begun = self._path.exists() and self._path.stat().st_size > 0  # by an agent that lived here before
 
     def add(self, row: Row) -> None:
         """Keep a row for the next flush; raises ValueError for a column that the table does not have."""
+        if len(row) == len(self._header):
+            with suppress(KeyError):  # it has another one instead
+                self.add_cells(self._all(row)[:-1])
+                return
         if not row.keys() <= self._known:
             wrong = ", ".join(sorted(row.keys() - self._known))
             raise ValueError(f"Table {self._path.stem} has no column {wrong}; it has {', '.join(self._header)}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -155,12 +156,19 @@ def _keep(known: dict[K, V], key: K, value: V, size: int) -> None:
         known[key] = value
 
 
+@lru_cache(maxsize=1024)
+def _is_said(name: str) -> bool | None:
+    """Whether a header of this name is sent as it is given; None for what is no name."""
+    return None if _NAME.fullmatch(name) is None else name.lower() not in OWN
+
+
 def _lines(first: str, headers: Fields) -> bytes:
     lines = [first]
     for name, value in headers:
-        if _NAME.fullmatch(name) is None or _FORBIDDEN.search(value):
+        said = _is_said(name)
+        if said is None or _FORBIDDEN.search(value):
             raise ValueError(f"not a header that can be sent: {name!r} with {value[:80]!r}")
-        if name.lower() not in OWN:
+        if said:
             lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("utf-8", "surrogateescape")
 
