@@ -46,16 +46,19 @@ def test_an_experiment_runs_over_two_servers_as_on_one() -> None:
         with lab() as made:
             process = begun(made, "workload.duration=5s", "workload.warmup=1s", f"timeline=[{', '.join(EVENTS)}]",
                             "collect.captures=[{link: core, node: b1}]")  # fmt: skip
-            assert process.wait(200) in (0, 1), (process.folder / "stderr").read_text()
+            status = process.wait(200)
             folder, record = recorded(made)
+            verdict = record["verdict"]["level"]
             assert record["state"] == "done"
+            assert status == (1 if verdict == "invalid" else 0), (process.folder / "stderr").read_text()
             assert record["features"]["trunks"].startswith("udp for 2 links")
             assert set(record["machines"]) == {"m1", "m2"}
             asked = {(row["link"], row["from"]): row for row in record["calibration"] if row["link"]}
             assert asked
             for row in record["calibration"]:
                 assert row["measured_p50_s"] is not None, row
-                assert -0.001 < row["measured_p50_s"] - row["asked_delay_s"] < 0.015, row
+                most = 0.005 if verdict == "valid" else 0.015  # on a machine that says that it was busy
+                assert -0.001 < row["measured_p50_s"] - row["asked_delay_s"] < most, row
             rows = (folder / "invocations.csv").read_text().splitlines()
             assert sum(",ok," in row for row in rows) > 0.75 * (len(rows) - 1)  # one of two workers is away for a while
             with (folder / "events.csv").open() as file:

@@ -128,3 +128,17 @@ def resident_mib() -> int:
 REFUSED = grpc.StatusCode.INVALID_ARGUMENT.name
 TOO_MUCH = grpc.StatusCode.RESOURCE_EXHAUSTED.name
 UNKNOWN_METHOD = grpc.StatusCode.UNIMPLEMENTED.name
+
+
+@contextmanager
+def unharmed(place: Town) -> Iterator[None]:
+    """Nothing is evicted, nobody has failed."""
+    before = place.tables()
+    assert all(before)
+    yield
+    place.run(place.is_well())
+
+    async def all_there() -> bool:
+        return all(was <= now for was, now in zip(before, place.tables(), strict=True))
+
+    place.run(until(all_there, bool, 40))  # a flush that was meant so is put right when tables are compared

@@ -12,8 +12,8 @@ import pytest
 from grpc import aio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from soe_live import loopback, until
-from soe_raw import CODEC, METHODS, REFUSED, TOO_MUCH, UNKNOWN_METHOD, Town, town
+from soe_live import loopback
+from soe_raw import CODEC, METHODS, REFUSED, TOO_MUCH, UNKNOWN_METHOD, Town, town, unharmed
 
 from roles.serverless_on_edge.codec import wired_fields
 from roles.serverless_on_edge.messages import (
@@ -54,17 +54,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(place: Town) -> Iterator[None]:
-    """Nothing is evicted, nobody has failed."""
-    before = place.tables()
-    assert all(before)
-    yield
-    place.run(place.is_well())
-
-    async def all_there() -> bool:
-        return all(was <= now for was, now in zip(before, place.tables(), strict=True))
-
-    place.run(until(all_there, bool, 40))  # a flush that was meant so is put right when tables are compared
+def well(place: Town) -> Iterator[None]:
+    with unharmed(place):
+        yield
 
 
 @pytest.mark.parametrize("what", NO_MESSAGES)

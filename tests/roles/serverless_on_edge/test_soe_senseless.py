@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from grpc import aio
 from soe_live import loopback, until
-from soe_raw import CODEC, REFUSED, Town, town
+from soe_raw import CODEC, REFUSED, Town, town, unharmed
 
 from roles.serverless_on_edge.messages import (
     ANNOUNCE_COMPUTER,
@@ -49,17 +49,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(place: Town) -> Iterator[None]:
-    """Nothing is evicted, nobody has failed."""
-    before = place.tables()
-    assert all(before)
-    yield
-    place.run(place.is_well())
-
-    async def all_there() -> bool:
-        return all(was <= now for was, now in zip(before, place.tables(), strict=True))
-
-    place.run(until(all_there, bool, 40))  # a flush that was meant so is put right when tables are compared
+def well(place: Town) -> Iterator[None]:
+    with unharmed(place):
+        yield
 
 
 def graph(*successors: tuple[int, ...], names: int | None = None) -> Dag:
