@@ -112,11 +112,16 @@ def spent(process: psutil.Process) -> float:
 
 def drive(path: str, seconds: float) -> int:
     """Send requests; how many were answered well."""
+    return answered(f"{HOST}:{PORT}", path, LUA, CONNECTIONS, seconds)
+
+
+def answered(address: str, path: str, script: str, connections: int, seconds: float) -> int:
+    """Invoke an action for so long with wrk; how many were answered well."""
     with tempfile.TemporaryDirectory() as folder:
         lua = Path(folder, "load.lua")
-        lua.write_text(LUA)
-        url = f"http://{HOST}:{PORT}/api/v1/namespaces/_/actions/{path}"
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(lua), url]
+        lua.write_text(script)
+        url = f"http://{address}/api/v1/namespaces/_/actions/{path}"
+        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(lua), url]
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
     if "Socket errors" in done.stdout or "Non-2xx" in done.stdout:
         raise SystemExit(f"wrk saw errors:\n{done.stdout}")

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from openwhisk import answered
 from serverless_on_edge import AT_ONCE, Talk, answer_questions, calls, echo, router, running
 
 from roles.openwhisk.auth import PUBLIC, header
@@ -59,15 +58,7 @@ def proxy(talk: Talk, host: str, edge: str) -> None:
 
 def drive(seconds: float, query: str) -> int:
     """Invoke for so long; how many were answered well."""
-    with tempfile.TemporaryDirectory() as folder:
-        lua = Path(folder, "load.lua")
-        lua.write_text(LUA)
-        url = f"http://{NET}.3:20000/api/v1/namespaces/_/actions/f?blocking=true{query}"
-        argv = ["wrk", "-t1", f"-c{AT_ONCE}", f"-d{seconds:g}s", "-s", str(lua), url]
-        done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    if "Socket errors" in done.stdout or "Non-2xx" in done.stdout:
-        raise SystemExit(f"wrk saw errors:\n{done.stdout}")
-    return int(re.findall(r"(\d+) requests in", done.stdout)[0])
+    return answered(f"{NET}.3:20000", f"f?blocking=true{query}", LUA, AT_ONCE, seconds)
 
 
 def measure(questions: dict[str, Callable[[], float]], work: Callable[[], int]) -> dict[str, float]:

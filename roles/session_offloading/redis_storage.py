@@ -46,18 +46,11 @@ class RedisStorage:
 
     async def items(self, session: str) -> Mapping[str, str]:
         """All data of a session."""
-        found: dict[str, str] = {}
-
-        async def ask(client: _Client) -> None:
-            # Not all in one answer, whose bytes would be held beside the texts.
-            async for key, value in client.hscan_iter(_data(session), count=16):
-                found[_text(key)] = _text(value)
-
         if await self.size(session) > _PART:
-            await self._read(ask)
-            return found
-        return {_text(key): _text(value) for key, value in (await self._read(
-            lambda client: client.hgetall(_data(session)))).items()}  # fmt: skip
+            large: dict[str, str] = await self._read(lambda client: _scanned(client, session))
+            return large
+        found = await self._read(lambda client: client.hgetall(_data(session)))
+        return {_text(key): _text(value) for key, value in found.items()}
 
     async def size(self, session: str) -> int:
         """Bytes of a session's data."""
@@ -254,6 +247,11 @@ def _data(session: str) -> bytes:
 
 def _arriving(session: str) -> bytes:
     return b"arriving:" + _bytes(session)
+
+
+async def _scanned(client: _Client, session: str) -> dict[str, str]:
+    """All data of a session, not in one answer, whose bytes would be held beside the texts."""
+    return {_text(key): _text(value) async for key, value in client.hscan_iter(_data(session), count=16)}
 
 
 async def _forget_arriving(client: _Client) -> None:
